@@ -1,0 +1,5 @@
+"""`python -m headcount` is the `headcount` command."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,471 @@
+"""The `headcount` command: thin doors to the rooms.
+
+What is unusual: everything but cyclopts is imported inside the command that needs it, so a count from a cold start pays
+for counting alone. Results go to stdout, everything else to stderr. Exit codes: 0 all well, 1 an input failed (the
+others' results stand), 2 wrong usage, 130 stopped by Ctrl-C (what was counted until then stands), 141 nobody reads stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal, TextIO
+
+import cyclopts
+
+from . import __version__
+
+Format = Literal["table", "csv", "jsonl"]
+EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
+Precision = Literal["auto", "fp32", "fp16", "bf16"]
+COLUMNS = ("path", "count", "width", "height", "seconds", "model", "error")
+TABLE_WIDTH = 80
+
+app = cyclopts.App(
+    name="headcount",
+    help="Count people in photos; train, evaluate and export the models that do it.",
+    version=__version__,
+    suppress_keyboard_interrupt=False,
+)
+
+
+class UsageError(ValueError):
+    """The command line asks for something that cannot be: exit code 2."""
+
+
+@app.command
+def count(
+    *paths: Path,
+    model: Path | None = None,
+    format: Format | None = None,
+    out: Path | None = None,
+    overlay: Path | None = None,
+    roi: str | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+) -> int:
+    """Count the people in photos.
+
+    Parameters
+    ----------
+    paths
+        Pictures, and folders of them, which are searched through.
+    model
+        An .onnx file or a checkpoint folder; without it, the model that comes with headcount.
+    format
+        table, csv (with a header) or jsonl (one object per picture). By default what --out ends in, else table.
+    out
+        Write the results to this file instead of the screen; it appears when it is complete.
+    overlay
+        Write each picture with its density map on top into this folder.
+    roi
+        Count inside this polygon only: corners x,y in pixels, "0,0 400,0 400,300".
+    engine
+        What runs the model.
+    precision
+        What it computes in; auto takes half precision where the processor gains from it.
+    """
+    from .counter import load
+    from .media import list_images
+
+    if not paths:
+        raise UsageError("no picture given; try: headcount count photo.jpg")
+    polygon = None if roi is None else parse_polygon(roi)
+    images = list_images(paths)
+    found_nothing = [path for path in paths if path.is_dir() and not any(i.is_relative_to(path) for i in images)]
+    for folder in found_nothing:
+        say(f"{folder}: no pictures in this folder")
+    if not images:
+        return 1
+    with usage_errors():
+        counter = load(model, engine, precision)
+        if overlay is not None:
+            overlay.mkdir(parents=True, exist_ok=True)
+    drawn = overlay_paths(images, overlay) if overlay else [None] * len(images)
+    failures = len(found_nothing)
+    form = format or {".csv": "csv", ".jsonl": "jsonl"}.get(out.suffix.lower() if out else "", "table")
+    with output(out) as stream, ctrl_c() as stopped, progress(len(images), stream, form) as step:
+        write = WRITERS[form](stream)
+        for result, target in zip(counter.count_many(images, polygon), drawn, strict=True):
+            row = result.to_dict()
+            if result.error:
+                say(result.error if str(result.path) in result.error else f"{result.path}: {result.error}")
+                failures += 1
+            elif target:
+                failures += not draw(result, target)
+            write(row)
+            step()
+            if stopped:
+                break
+        write(None)
+    return 130 if stopped else 1 if failures else 0
+
+
+@app.command
+def evaluate(
+    data: Path,
+    /,
+    *,
+    format: str,
+    split: str = "test",
+    model: Path | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    json: Path | None = None,
+    csv: Path | None = None,
+) -> int:
+    """Measure a model on annotated pictures: MAE, RMSE (the papers' "MSE"), bias, by level and scene.
+
+    Parameters
+    ----------
+    data
+        Folder of the data set, or an annotation file.
+    format
+        shanghaitech, ucf_cc_50, worldexpo, csv, json or coco.
+    split
+        train, val, trainval, test; in ucf_cc_50 fold1-test and so on; in csv, json and coco all.
+    model, engine, precision
+        As in headcount count.
+    json
+        Write the whole report to this file.
+    csv
+        Write a line per picture to this file.
+    """
+    from .counter import load
+    from .evaluate import evaluate as measure
+    from .points import read
+
+    with usage_errors():
+        samples = read(data, format, split)
+        counter = load(model, engine, precision)
+    with progress(len(samples)) as step:
+        report = measure(samples, counter, lambda done, total: step(), data=data, format=format, split=split)
+    print(report.table())
+    if json:
+        report.to_json(json)
+    if csv:
+        report.to_csv(csv)
+    for path, reason in report.errors.items():
+        say(reason if path in reason else f"{path}: {reason}")
+    return 1 if report.errors else 0
+
+
+@app.command
+def train(*, recipe: str, data: Path, out: Path | None = None, resume: bool = False) -> int:
+    """Train a model.
+
+    Parameters
+    ----------
+    recipe
+        Name of a recipe that comes with headcount, or a .toml file of your own.
+    data
+        Folder of the data set.
+    out
+        Folder for the checkpoint and the log.
+    resume
+        Go on where the last run into this folder stopped.
+    """
+    need_torch("train")
+    from .train import train as run
+
+    with usage_errors():
+        run(recipe, data, out, resume=resume)
+    return 0
+
+
+@app.command
+def export(
+    checkpoint: Path,
+    out: Path,
+    /,
+    *,
+    half: bool = True,
+    name: str | None = None,
+    trained_on: str | None = None,
+) -> int:
+    """Write a trained model as one .onnx file, checked against torch.
+
+    Parameters
+    ----------
+    checkpoint
+        A checkpoint folder, or a published MCNN .h5 file.
+    out
+        The .onnx file to write.
+    half
+        Store the weights in half precision, at half the size.
+    name
+        What the model is called in results.
+    trained_on
+        What to say of its training data.
+    """
+    need_torch("export")
+    from .export import ExportError
+    from .export import export as write
+
+    try:
+        with usage_errors():
+            report = write(checkpoint, out, half=half, name=name, data=trained_on)
+    except ExportError as error:
+        say(str(error))
+        return 1
+    print(f"{report.path}: {report.megabytes:.1f} MB")
+    print(f"count error against torch: graph {report.graph:.4%}, stored weights {report.stored:.4%},")
+    print(f"computed in {report.precision} on this processor {report.auto:.4%}")
+    return 0
+
+
+@app.command
+def info(*, model: Path | None = None) -> int:
+    """Show the version, the engines that are installed, and what a model says of itself.
+
+    Parameters
+    ----------
+    model
+        An .onnx file or a checkpoint folder; without it, the model that comes with headcount.
+    """
+    from importlib.metadata import PackageNotFoundError
+    from importlib.metadata import version as version_of
+
+    from .counter import default_model
+    from .engines import ENGINES, installed, open_engine
+    from .evaluate import cpu_name
+
+    path = model or default_model()
+    lines = {"headcount": __version__, "python": sys.version.split()[0], "processor": f"{cpu_name()}, {os.cpu_count()} cores"}
+    for engine in ENGINES:
+        try:
+            lines[engine] = version_of(engine) if installed(engine) else "not installed"
+        except PackageNotFoundError:  # another build of it, onnxruntime-gpu for one
+            lines[engine] = "installed"
+    with usage_errors():
+        opened = open_engine(path)
+    meta = opened.meta
+    lines["auto chooses"] = f"{opened.name}, {opened.precision}"
+    lines["model"] = f"{meta.name}, {meta.parameters / 1e6:.1f} million parameters ({path})"
+    lines["trained on"] = meta.data or "it does not say"
+    lines["measured"] = ", ".join(f"{k} {v}" for k, v in meta.metrics.items()) or "it does not say"
+    lines["cells"] = f"{meta.stride} px; tiles overlap by {meta.halo} px; short sides are enlarged to {meta.min_side} px"
+    for key, value in lines.items():
+        print(f"{key:<13} {value}")
+    return 0
+
+
+@app.command
+def demo(*, out: Path = Path()) -> int:
+    """Count the picture that comes with headcount, whose true number is known.
+
+    Parameters
+    ----------
+    out
+        Folder for the picture with its density map on top.
+    """
+    from .counter import load
+
+    example = Path(__file__).parent / "examples" / "crowd.jpg"
+    true = json.loads(example.with_suffix(".json").read_text(encoding="utf-8"))["count"]
+    with usage_errors():
+        counter = load()
+    result = counter.count(example)
+    print(f"counted {result.count:.0f} people in {result.seconds:.2f} s; there are {true}")
+    target = out / "crowd.overlay.jpg"
+    if not draw(result, target):
+        return 1
+    print(f"where they are: {target}")
+    return 0
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit. Whatever the input, the user sees lines, not a traceback."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be text
+    try:
+        code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
+        sys.stdout.flush()
+    except (cyclopts.CycloptsError, UsageError) as error:
+        say(f"{error}\nheadcount --help and headcount COMMAND --help say what there is")
+        code = 2
+    except KeyboardInterrupt:
+        code = 130
+    except BrokenPipeError:  # `headcount ... | head` read enough; and what is still buffered must not fail at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    except (ValueError, OSError) as error:
+        say(str(error))
+        code = 1
+    sys.exit(code)
+
+
+def say(message: str) -> None:
+    """Lines on stderr, led by the command's name."""
+    for line in str(message).splitlines():
+        if line.strip():
+            print(f"headcount: {line.strip()}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def usage_errors() -> Iterator[None]:
+    """What the rooms refuse here was asked for on the command line."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        raise UsageError(error) from None
+
+
+def need_torch(command: str) -> None:
+    if find_spec("torch") is None:
+        raise OSError(f"headcount {command} needs torch: pip install 'headcount[train]'")
+
+
+def parse_polygon(text: str) -> list[tuple[float, float]]:
+    """"0,0 400,0 400,300" -> [(0, 0), (400, 0), (400, 300)]."""
+    try:
+        corners = [(float(x), float(y)) for x, y in (corner.split(",") for corner in text.split())]
+    except ValueError:
+        corners = []
+    if len(corners) < 3:
+        raise UsageError(f'--roi "{text}": give at least three corners x,y: "0,0 400,0 400,300"')
+    return corners
+
+
+def overlay_paths(images: list[Path], folder: Path) -> list[Path]:
+    """A file in `folder` for each picture; the second x.jpg is x-2.overlay.jpg, whatever folder it comes from."""
+    taken: dict[str, int] = {}
+    targets = []
+    for image in images:
+        name = image.stem
+        while (key := name.lower()) in taken:  # lower: on some systems X.jpg and x.jpg are one file
+            taken[key] += 1
+            name = f"{image.stem}-{taken[key]}"
+        taken[key] = 1
+        targets.append(folder / f"{name}.overlay.jpg")
+    return targets
+
+
+def draw(result: Any, target: Path) -> bool:
+    """Write the overlay of a counted file; False, having said why, where that fails."""
+    from .media import write_image
+
+    try:
+        write_image(target, result.overlay(result.path))
+    except (ValueError, OSError) as error:
+        say(str(error))
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def output(path: Path | None) -> Iterator[TextIO]:
+    """stdout, or a file that takes its name when it is complete."""
+    if path is None:
+        yield sys.stdout
+        return
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open(draft, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
+        draft.replace(path)
+    except FileNotFoundError:
+        raise UsageError(f"--out {path}: no such folder") from None
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def ctrl_c() -> Iterator[list[int]]:
+    """Ctrl-C puts something into the list instead of interrupting a write; the second one interrupts."""
+    stopped: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+
+    def stop(number: int, frame: Any) -> None:
+        stopped.append(number)
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield stopped
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def progress(total: int, stream: TextIO | None = None, form: str = "table") -> Iterator[Callable[[], None]]:
+    """A bar on stderr, where that is a terminal that the results are not being written to."""
+    busy = stream is sys.stdout and sys.stdout.isatty() and form != "table"
+    if total < 2 or busy or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda: bar.advance(task)
+
+
+def csv_writer(stream: TextIO) -> Callable[[dict | None], None]:
+    lines = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    lines.writeheader()
+
+    def write(row: dict | None) -> None:
+        if row is not None:
+            lines.writerow(row)
+        stream.flush()
+
+    return write
+
+
+def jsonl_writer(stream: TextIO) -> Callable[[dict | None], None]:
+    def write(row: dict | None) -> None:
+        if row is not None:
+            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        stream.flush()
+
+    return write
+
+
+def table_writer(stream: TextIO) -> Callable[[dict | None], None]:
+    rows: list[dict] = []
+
+    def write(row: dict | None) -> None:
+        if row is not None:
+            rows.append(row)
+        elif any("error" not in r for r in rows):
+            print_table([r for r in rows if "error" not in r], stream)
+
+    return write
+
+
+WRITERS = {"table": table_writer, "csv": csv_writer, "jsonl": jsonl_writer}  # each: called per row, then with None
+
+
+def print_table(rows: list[dict], stream: TextIO) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(file=stream, highlight=False)
+    console.width = min(console.width, TABLE_WIDTH)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=len(rows) > 1)
+    total = sum(row["count"] for row in rows)
+    seconds = sum(row["seconds"] for row in rows)
+    table.add_column("picture", f"{len(rows)} pictures", no_wrap=True)
+    table.add_column("people", f"{total:,.0f}", justify="right", style="bold", no_wrap=True)
+    table.add_column("size", justify="right", style="dim", no_wrap=True)
+    table.add_column("seconds", f"{seconds:.2f}", justify="right", style="dim", no_wrap=True)
+    room = console.width - 36
+    for row in rows:
+        path = row["path"] if len(row["path"]) <= room else "…" + row["path"][1 - room :]
+        size = f"{row['width']}x{row['height']}"
+        from rich.text import Text
+
+        table.add_row(Text(path), f"{row['count']:,.0f}", size, f"{row['seconds']:.2f}")
+    console.print(table)

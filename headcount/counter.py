@@ -1,0 +1,234 @@
+"""Counter: any picture, of any size, to a CountResult.
+
+What is unusual: the test-time rule is the model's own (small pictures enlarged to its `min_side`), and large pictures
+are cut in tiles that overlap by the model's receptive halo and start at multiples of its `pad`, so that their interiors,
+each kept once, are what the whole picture would have given.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .engines import Engine, open_engine
+from .media import Frame, as_image
+
+DEFAULT_MODEL = "headcount-base.onnx"
+MAX_TILE = 4_000_000  # pixels; bounds the memory of one run to about 2 GB
+MAX_ENLARGE = 8.0  # times, a side: a strip one pixel high is not made a wall of noise
+
+
+@dataclass(frozen=True)
+class CountResult:
+    """What was counted in one picture, tile set or video frame.
+
+    count: people, `density.sum()`; nan where `error` says why there is none.
+    density, mask: float32 (h,w), people per cell and the probability 0..1 that people are there.
+    width, height: of the picture as it was given, pixels. stride: pixels of it per cell; less than the model's where
+    the picture was enlarged to be counted. seconds: from image to count. model: its name. path: the file, if it was one.
+    """
+
+    count: float
+    density: np.ndarray
+    mask: np.ndarray
+    width: int
+    height: int
+    stride: float
+    seconds: float
+    model: str
+    path: str | None = None
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """path, count, width, height, seconds, model, ready for JSON; of a failed one also `error`, its count None."""
+        row = {
+            "path": self.path,
+            "count": None if self.error else round(self.count, 2),
+            "width": self.width,
+            "height": self.height,
+            "seconds": round(self.seconds, 3),
+            "model": self.model,
+        }
+        return {**row, "error": self.error} if self.error else row
+
+    def overlay(self, image: Any) -> np.ndarray:
+        """The picture this was counted in (path, bytes, Pillow picture or array) with its density on top: uint8 (H,W,3)."""
+        from .heatmap import overlay
+
+        return overlay(as_image(image), self.density, self.count)
+
+
+@dataclass(frozen=True)
+class Counter:
+    """Counts with one open model. `max_tile`: larger pictures, in pixels, are cut in tiles of at most this size."""
+
+    engine: Engine
+    max_tile: int = MAX_TILE
+
+    def count(self, x: Any, roi: Any = None) -> CountResult:
+        """Count the people in one picture.
+
+        Args:
+            x: a path, the bytes of a file, a Pillow picture, a uint8 array (H,W), (H,W,3) RGB or (H,W,4), or a video Frame.
+            roi: a polygon (P,2), x then y in pixels of the picture: the rest is blackened, and cells whose centre is
+                outside are not counted.
+
+        Raises:
+            ValueError: for a picture that cannot be read, or a bad polygon; one line.
+        """
+        image = as_image(x.image if isinstance(x, Frame) else x)  # (H,W,3)
+        began = time.perf_counter()
+        height, width = image.shape[:2]
+        inside = None if roi is None else polygon_mask(roi, height, width)
+        if inside is not None:
+            image = image * inside[:, :, None]
+        enlarged = enlarge_to(image, self.engine.meta.min_side)
+        density, mask = run_tiled(self.engine, enlarged, self.max_tile)  # (h,w) each
+        if inside is not None:
+            cells = at_cells(inside, *density.shape)
+            density, mask = density * cells, mask * cells
+        return CountResult(
+            count=float(density.sum(dtype=np.float64)),
+            density=density,
+            mask=mask,
+            width=width,
+            height=height,
+            stride=self.engine.meta.stride * width / enlarged.shape[1],
+            seconds=time.perf_counter() - began,
+            model=self.engine.meta.name,
+            path=path_of(x),
+        )
+
+    def count_many(self, xs: Iterable[Any], roi: Any = None) -> Iterator[CountResult]:
+        """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any sizes.
+
+        A bad input gives a CountResult with `error` set and count nan, in its place, and the others go on.
+        """
+        for x in [xs] if isinstance(xs, (str, os.PathLike, bytes)) else xs:
+            try:
+                yield self.count(x, roi)
+            except Exception as error:
+                yield self.failed(x, error)
+
+    def failed(self, x: Any, error: Exception) -> CountResult:
+        """The result of an input that could not be counted."""
+        reason = " ".join(str(error).split()) or type(error).__name__
+        nothing = np.zeros((0, 0), np.float32)
+        meta = self.engine.meta
+        return CountResult(math.nan, nothing, nothing, 0, 0, meta.stride, 0.0, meta.name, path_of(x), reason)
+
+
+def load(model: str | Path | None = None, engine: str = "auto", precision: str = "auto") -> Counter:
+    """Open a model for counting.
+
+    Args:
+        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file; None takes the one that comes with headcount.
+        engine: auto, openvino, onnxruntime or torch.
+        precision: auto, fp32, fp16 or bf16.
+
+    Raises:
+        ValueError: one line: no such model, not a model, no such engine, a runtime that is not installed.
+    """
+    return Counter(open_engine(default_model() if model is None else model, engine, precision))
+
+
+def default_model() -> Path:
+    """The file of the model that comes with headcount."""
+    return Path(__file__).parent / "weights" / DEFAULT_MODEL
+
+
+def path_of(x: Any) -> str | None:
+    return os.fspath(x) if isinstance(x, (str, os.PathLike)) else None
+
+
+def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
+    """`image` with its short side at least `min_side` pixels, at most MAX_ENLARGE times as large.
+
+    Bilinear, as training's validation does it: another filter would be another picture to the model.
+    """
+    height, width = image.shape[:2]
+    scale = min(min_side / min(height, width), MAX_ENLARGE)
+    if scale <= 1:
+        return image
+    import cv2
+
+    return cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
+
+
+def run_tiled(engine: Engine, image: np.ndarray, max_tile: int) -> tuple[np.ndarray, np.ndarray]:
+    """Density and mask, float32 (h,w), of an image (H,W,3) of any size, run in pieces of at most `max_tile` pixels."""
+    height, width = image.shape[:2]
+    stride = engine.meta.stride
+    rows, columns = plan_tiles(height, width, max_tile, engine.meta.pad, engine.meta.halo)
+    if len(rows) == len(columns) == 1:
+        density, mask = engine.run(image[None])
+        return density[0], mask[0]
+    density, mask = np.zeros((2, math.ceil(height / stride), math.ceil(width / stride)), np.float32)
+    for top, bottom, upper, lower in rows:
+        for left, right, outer_left, outer_right in columns:
+            maps = engine.run(np.ascontiguousarray(image[None, upper:lower, outer_left:outer_right]))
+            y, x = top // stride, left // stride  # first cell to keep, in the whole and then in the tile
+            h, w = math.ceil(bottom / stride) - y, math.ceil(right / stride) - x
+            v, u = (top - upper) // stride, (left - outer_left) // stride
+            for whole, part in zip((density, mask), maps, strict=True):
+                whole[y : y + h, x : x + w] = part[0, v : v + h, u : u + w]
+    return density, mask
+
+
+def plan_tiles(height: int, width: int, max_tile: int, pad: int, halo: int) -> tuple[list[tuple], list[tuple]]:
+    """Rows and columns of equal tiles: each (start, end, start with halo, end with halo), in pixels.
+
+    The longer side of the tile is split further until a tile with its halo has at most `max_tile` pixels, or no pixels
+    but its pad are left to split.
+    """
+    parts = [1, 1]
+    while True:
+        axes = [split(length, n, pad, halo) for length, n in zip((height, width), parts, strict=True)]
+        sides = [max(high - low for _, _, low, high in axis) for axis in axes]
+        sizes = [axis[0][1] - axis[0][0] for axis in axes]
+        can_split = [i for i in (0, 1) if sizes[i] > pad]
+        if sides[0] * sides[1] <= max_tile or not can_split:
+            return axes[0], axes[1]
+        longer = max(can_split, key=lambda i: sizes[i])
+        parts[longer] += 1
+
+
+def split(length: int, parts: int, pad: int, halo: int) -> list[tuple[int, int, int, int]]:
+    """One axis in at most `parts` equal pieces that start at multiples of `pad`, each with `halo` on both sides."""
+    halo = math.ceil(halo / pad) * pad
+    size = math.ceil(length / parts / pad) * pad
+    ends = [(start, min(start + size, length)) for start in range(0, length, size)]
+    return [(start, end, max(0, start - halo), min(length, end + halo)) for start, end in ends]
+
+
+def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:
+    """uint8 (H,W): 1 where a pixel's centre is inside the polygon (P,2), P >= 3. ValueError for anything else."""
+    import cv2
+
+    try:
+        corners = np.asarray(polygon, np.float64)
+    except (TypeError, ValueError):
+        corners = np.zeros(0)
+    if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
+        raise ValueError("roi: give at least three corners, x then y in pixels: [[0, 0], [400, 0], [400, 300]]")
+    inside = np.zeros((height, width), np.uint8)
+    fixed = np.round((corners - 0.5) * 256).clip(-(2**30), 2**30).astype(np.int32)  # pixel i's centre is at i + 0.5
+    cv2.fillPoly(inside, [fixed], 1, shift=8)
+    if not inside.any():
+        raise ValueError(f"roi: the polygon covers no pixel of a picture of {width}x{height}")
+    return inside
+
+
+def at_cells(inside: np.ndarray, h: int, w: int) -> np.ndarray:
+    """float32 (h,w): `inside` (H,W) at the centre of each density cell."""
+    height, width = inside.shape
+    y = np.minimum((np.arange(h) + 0.5) * height / h, height - 1).astype(int)
+    x = np.minimum((np.arange(w) + 0.5) * width / w, width - 1).astype(int)
+    return inside[np.ix_(y, x)].astype(np.float32)

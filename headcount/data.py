@@ -1,0 +1,227 @@
+"""Training data: augment the points, then build the targets, so that a crop's density always sums to its heads.
+
+Crop number i of a run depends on (seed, i) alone, whatever the workers or the order: so a run that is resumed at step k
+continues exactly, with no state of a random generator to save. Pictures are decoded once and kept in memory as uint8.
+A crop is cut from the original and resized once, straight to its final size; the whole picture is never resized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate
+
+from . import scenes
+from .media import read_image
+from .points import Sample
+from .targets import adaptive_sigma, count_map, density_map, mask_map
+
+
+@dataclass
+class DataConfig:
+    """What is cut from the pictures, and the targets made of it.
+
+    crop: (height, width) in pixels, multiples of the model's pad; (0, 0) takes whole pictures (batch 1, no jitter).
+    scale: range of the scale jitter, log-uniform, on top of the enlargement to min_side.
+    min_side: pictures with a shorter short side are enlarged to it before the jitter, in training and in test.
+    mirror, grey, jitter: probabilities of mirroring, of dropping colour, and of a change of contrast, brightness and gamma.
+    sigma: of the density's Gaussian in pixels of the crop; 0 is geometry-adaptive.
+    radius: a head's foreground reaches so far, in pixels; 0 is the kernel's support, 4 sigma.
+    rendered: share of crops that come from rendered scenes; rendered_scenes: how many are drawn, half of the number
+    being people-free.
+    """
+
+    crop: tuple[int, int] = (256, 256)
+    scale: tuple[float, float] = (1.0, 1.0)
+    min_side: int = 0
+    mirror: float = 0.5
+    grey: float = 0.0
+    jitter: float = 0.0
+    sigma: float = 4.0
+    radius: float = 0.0
+    rendered: float = 0.0
+    rendered_scenes: int = 40
+
+
+class Batch(NamedTuple):
+    """image: uint8 (N,3,H,W) RGB; density, mask, counts: float32 (N,h,w); index: int64 (N,), the crops' numbers."""
+
+    image: Tensor
+    density: Tensor
+    mask: Tensor
+    counts: Tensor
+    index: Tensor
+
+
+class Picture(NamedTuple):
+    image: np.ndarray  # uint8 (H,W,3) RGB
+    points: np.ndarray  # float32 (N,2)
+    sigma: np.ndarray  # float32 (N,), pixels of this picture; 0 where it is fixed
+    name: str
+
+
+class Crops(Dataset):
+    """Crop i, for any i >= 0. `groups`: pictures, and the share of crops that each group gives."""
+
+    def __init__(self, groups: Sequence[tuple[float, list[Picture]]], config: DataConfig, stride: int, seed: int):
+        self.groups = [(share, pictures) for share, pictures in groups if share > 0 and pictures]
+        if not self.groups:
+            raise ValueError("there is no training picture: check the data folder, its format and the split")
+        self.shares = np.array([share for share, _ in self.groups]) / sum(s for s, _ in self.groups)
+        self.config, self.stride, self.seed = config, stride, seed
+
+    def describe(self, index: int) -> str:
+        """The picture that crop `index` is cut from."""
+        return self.pick(np.random.default_rng((self.seed, index)), index).name
+
+    def pick(self, rng: np.random.Generator, index: int) -> Picture:
+        """A group by its share, then the group's pictures in a new order each time round."""
+        _, pictures = self.groups[rng.choice(len(self.groups), p=self.shares)]
+        turn, place = divmod(index, len(pictures))
+        return pictures[np.random.default_rng((self.seed, turn)).permutation(len(pictures))[place]]
+
+    def __getitem__(self, index: int) -> Batch:
+        config = self.config
+        rng = np.random.default_rng((self.seed, index))
+        picture = self.pick(rng, index)
+        if config.crop == (0, 0):
+            image, heads, sigma = whole(picture, config)
+        else:
+            image, heads, sigma = random_crop(picture, config, rng)
+        if rng.random() < config.mirror:
+            image, heads = mirror(image, heads)
+        image = jitter_colours(image, config, rng)
+        return make_targets(image, heads, sigma, config, self.stride, index)
+
+
+def enlargement(height: int, width: int, min_side: int) -> float:
+    """The scale that brings the short side to `min_side`; never below 1."""
+    return max(1.0, min_side / min(height, width))
+
+
+def whole(picture: Picture, config: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    scale = enlargement(*picture.image.shape[:2], config.min_side)
+    if scale == 1:
+        return picture.image, picture.points, picture.sigma
+    image = cv2.resize(picture.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    return image, picture.points * np.float32(scale), picture.sigma * np.float32(scale)
+
+
+def random_crop(
+    picture: Picture, config: DataConfig, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A window of the picture at a random scale, resized to the crop, and the points inside it."""
+    height, width = picture.image.shape[:2]
+    rows, columns = config.crop
+    low, high = np.log(config.scale)
+    scale = enlargement(height, width, config.min_side) * float(np.exp(rng.uniform(low, high)))
+    scale = max(scale, rows / height, columns / width)  # the crop must fit
+    window_h, window_w = min(height, round(rows / scale)), min(width, round(columns / scale))
+    top, left = int(rng.integers(height - window_h + 1)), int(rng.integers(width - window_w + 1))
+    window = picture.image[top : top + window_h, left : left + window_w]
+    zoom = np.float32([columns / window_w, rows / window_h])  # by rounding not quite `scale`, nor quite equal
+    shrinks = window_h > rows
+    image = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
+    heads = (picture.points - np.float32([left, top])) * zoom
+    inside = ((heads >= 0) & (heads < np.float32([columns, rows]))).all(axis=1)
+    return image, heads[inside], picture.sigma[inside] * zoom[1]
+
+
+def mirror(image: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Left-right; a point x becomes w - x, kept below w where x is 0."""
+    width = image.shape[1]
+    x = np.minimum(width - heads[:, 0], np.nextafter(np.float32(width), np.float32(0)))
+    return image[:, ::-1], np.stack([x, heads[:, 1]], axis=1)
+
+
+def jitter_colours(image: np.ndarray, config: DataConfig, rng: np.random.Generator) -> np.ndarray:
+    """Grey, then contrast, brightness and gamma by one look-up table."""
+    if rng.random() < config.grey:
+        image = cv2.cvtColor(cv2.cvtColor(image, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)
+    if rng.random() < config.jitter:
+        contrast, gamma = np.exp(rng.uniform(-0.3, 0.3, 2))
+        brightness = rng.uniform(-0.1, 0.1)
+        ramp = np.linspace(0, 1, 256)
+        table = (np.clip(ramp**gamma, 0, 1) - 0.5) * contrast + 0.5 + brightness
+        image = cv2.LUT(image, (np.clip(table, 0, 1) * 255).round().astype(np.uint8))
+    return image
+
+
+def make_targets(
+    image: np.ndarray, heads: np.ndarray, sigma: np.ndarray, config: DataConfig, stride: int, index: int
+) -> Batch:
+    height, width = image.shape[:2]
+    heads_t = torch.from_numpy(np.ascontiguousarray(heads, dtype=np.float32))
+    spread: float | Tensor = config.sigma or torch.from_numpy(np.ascontiguousarray(sigma))
+    return Batch(
+        torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1),  # (3,H,W)
+        density_map(heads_t, height, width, stride, spread),
+        mask_map(heads_t, height, width, stride, config.radius or spread * 4),
+        count_map(heads_t, height, width, stride),
+        torch.tensor(index),
+    )
+
+
+def open_pictures(samples: Sequence[Sample], config: DataConfig) -> list[Picture]:
+    """Decode every sample once; a ROI blanks what lies outside it, in the picture and in the points."""
+    pictures = []
+    for sample in samples:
+        image, heads = read_image(sample.image), sample.points
+        if sample.roi is not None:
+            inside = np.zeros(image.shape[:2], np.uint8)
+            cv2.fillPoly(inside, [sample.roi.round().astype(np.int32)], 1)
+            image = image * inside[..., None]
+            at = np.minimum(heads.astype(int), [image.shape[1] - 1, image.shape[0] - 1])
+            heads = heads[inside[at[:, 1], at[:, 0]] > 0]
+        pictures.append(make_picture(image, heads, config, str(sample.image)))
+    return pictures
+
+
+def make_picture(image: np.ndarray, heads: np.ndarray, config: DataConfig, name: str) -> Picture:
+    heads = np.asarray(heads, np.float32).reshape(-1, 2)
+    fixed = np.zeros(len(heads), np.float32)
+    sigma = fixed if config.sigma else adaptive_sigma(torch.from_numpy(heads)).numpy()
+    return Picture(image, heads, sigma, name)
+
+
+def rendered_pictures(count: int, config: DataConfig, seed: int) -> list[Picture]:
+    """`count` rendered scenes, every second one without people."""
+    pictures = []
+    for i in range(count):
+        scene = scenes.render(seed * 100_003 + i, people=0 if i % 2 else None)
+        pictures.append(make_picture(scene.image, scene.points, config, f"rendered scene {i}"))
+    return pictures
+
+
+def loader(crops: Crops, batch: int, first: int, steps: int, workers: int) -> DataLoader:
+    """Batches `first` .. `steps` - 1 of the run, in order."""
+    numbers = range(first * batch, steps * batch)
+    return DataLoader(
+        crops, batch_size=batch, sampler=numbers, num_workers=workers, collate_fn=default_collate,
+        persistent_workers=False, prefetch_factor=4 if workers else None, worker_init_fn=one_thread,
+    )  # fmt: skip
+
+
+def one_thread(_: int) -> None:
+    """Targets are tiny products: more threads only wait for each other."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(0)
+
+
+def fingerprint(samples: Sequence[Sample]) -> str:
+    """A short hash of the file names, sizes and points, to say which data a run saw."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for sample in samples:
+        digest.update(f"{Path(sample.image).name}:{Path(sample.image).stat().st_size}".encode())
+        digest.update(np.ascontiguousarray(sample.points).tobytes())
+    return digest.hexdigest()[:16]
+

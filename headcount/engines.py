@@ -1,0 +1,247 @@
+"""Runs a model: OpenVINO or ONNX Runtime for an exported .onnx file, torch for a checkpoint folder.
+
+What is unusual: every runtime is imported inside the engine that needs it, so counting starts fast and needs one of
+them only, and the .onnx file says all that a caller must know of the model (`ModelMeta`) in its own metadata. An
+engine is any class with `run`, `name`, `precision` and `meta`.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+
+
+class EngineError(ValueError):
+    """A model cannot be opened: names the model or the choice, and what to do, in one line."""
+
+
+@dataclass(frozen=True)
+class ModelMeta:
+    """What a model says of itself.
+
+    name: of the model. stride: pixels per density cell. pad: tile starts are multiples of it. halo: pixels of context
+    that make a tile exact. min_side: pictures with a shorter short side are enlarged to it (0: never). mask: whether
+    the mask is predicted (if not it is all ones). data: what it was trained on. metrics: name -> value.
+    version: of headcount, when exported. parameters: how many.
+    """
+
+    name: str
+    stride: int
+    pad: int
+    halo: int
+    min_side: int = 0
+    mask: bool = True
+    data: str = ""
+    metrics: dict = field(default_factory=dict)
+    version: str = ""
+    parameters: int = 0
+
+    def to_strings(self) -> dict[str, str]:
+        """Text for an .onnx file's metadata: `name` and `data` as they are, the rest as JSON."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {k: v if isinstance(v, str) else json.dumps(v) for k, v in values.items()}
+
+    @classmethod
+    def from_strings(cls, strings: dict[str, str], path: Path) -> ModelMeta:
+        """The inverse of `to_strings`. Raises EngineError where `path` was not made by `headcount export`."""
+        try:
+            texts = {"name", "data", "version"}
+            known = {f.name for f in fields(cls)} & set(strings)
+            meta = cls(**{k: strings[k] if k in texts else json.loads(strings[k]) for k in known})
+            if not all(type(n) is int and n > 0 for n in (meta.stride, meta.pad)):
+                raise ValueError
+            return meta
+        except (TypeError, ValueError):
+            raise EngineError(f"{path}: its metadata is not a headcount model's; make it with: headcount export") from None
+
+
+class Engine(Protocol):
+    name: str  # which runtime, for people to read
+    precision: str  # fp32, fp16 or bf16: what it computes in, once "auto" is settled
+    meta: ModelMeta
+
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """uint8 RGB (N,H,W,3), any N, H, W -> density, people per cell, and mask, 0..1: both float32 (N,h,w),
+        h = ceil(H / stride). Safe to call from several threads."""
+
+
+class OpenVINOEngine:
+    """An .onnx file on the CPU. "auto" takes fp16 where the CPU computes in it, else bf16, else fp32."""
+
+    HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
+
+    def __init__(self, path: Path, precision: str = "auto"):
+        openvino = _import("openvino", "openvino", path)
+        core = openvino.Core()
+        able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        half = [p for p in ("fp16", "bf16") if p.upper() in able]
+        if precision == "auto":
+            precision = [*half, "fp32"][0]
+        elif precision != "fp32" and precision not in half:
+            raise EngineError(f"precision {precision}: this CPU has no {precision}; use {_or('auto', 'fp32', *half)}")
+        try:
+            model = core.read_model(path)
+            strings = {}
+            for key in (f.name for f in fields(ModelMeta)):
+                if model.has_rt_info(["framework", key]):  # where OpenVINO keeps an .onnx file's metadata_props
+                    strings[key] = str(model.get_rt_info(["framework", key]).value)
+            self.meta = ModelMeta.from_strings(strings, path)
+            # A compiled-model cache was tried: it saves 0.05 s of a 1.5 s cold start for twice the model's size on disk.
+            settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.HINTS[precision]}
+            self.compiled = core.compile_model(model, "CPU", settings)
+        except RuntimeError as error:
+            raise EngineError(f"{path}: OpenVINO cannot read it: {_first_line(error)}") from None
+        self.name, self.precision = "openvino", precision
+        self.lock = threading.Lock()  # one inference at a time uses every core, and the request's buffers are shared
+
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        with self.lock:
+            outputs = self.compiled(images)  # copies: the next call does not overwrite them
+        return outputs["density"], outputs["mask"]
+
+
+class ONNXRuntimeEngine:
+    """An .onnx file on CUDA or the CPU, whichever the installed ONNX Runtime has first; fp32."""
+
+    PROVIDERS = {"CUDAExecutionProvider": "cuda", "CPUExecutionProvider": "cpu"}
+
+    def __init__(self, path: Path, precision: str = "auto"):
+        runtime = _import("onnxruntime", "headcount[onnxruntime]", path)
+        if precision not in ("auto", "fp32"):
+            raise EngineError(f"precision {precision}: ONNX Runtime computes in fp32 here; use auto or fp32")
+        options = runtime.SessionOptions()
+        options.log_severity_level = 3  # errors; a missing GPU driver shows in `name`, not as pages of warnings
+        providers = [p for p in self.PROVIDERS if p in runtime.get_available_providers()]
+        try:
+            self.session = runtime.InferenceSession(path, options, providers=providers)
+        except Exception as error:  # its exceptions share no base class of their own
+            raise EngineError(f"{path}: ONNX Runtime cannot read it: {_first_line(error)}") from None
+        self.meta = ModelMeta.from_strings(self.session.get_modelmeta().custom_metadata_map, path)
+        self.name = f"onnxruntime ({self.PROVIDERS[self.session.get_providers()[0]]})"
+        self.precision = "fp32"
+
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        density, mask = self.session.run(["density", "mask"], {"image": images})
+        return density, mask
+
+
+class TorchEngine:
+    """A checkpoint folder, a published MCNN .h5 file, or a CountingModel. On CUDA "auto" is fp16, on the CPU fp32."""
+
+    def __init__(self, path, precision: str = "auto"):
+        torch = _import("torch", "headcount[train]", path)
+        from . import model as models
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        network = models.load(path) if isinstance(path, (str, Path)) else path.eval()
+        self.model = network.to(device, memory_format=torch.channels_last)
+        self.meta = describe(self.model, path if isinstance(path, Path) else None)
+        self.torch, self.device, self.name = torch, device, f"torch ({device})"
+        self.precision = {"cuda": "fp16", "cpu": "fp32"}[device] if precision == "auto" else precision
+
+    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        torch = self.torch
+        image = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)  # (N,3,H,W)
+        half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
+        with torch.inference_mode(), torch.autocast(self.device, dtype=half, enabled=half is not None):
+            output = self.model(image)
+        density = output.density.float()
+        logits = output.mask_logits
+        mask = torch.ones_like(density) if logits is None else logits.float().sigmoid()
+        return density.cpu().numpy(), mask.cpu().numpy()
+
+
+ENGINES: dict[str, Callable[[Path, str], Engine]] = {
+    "openvino": OpenVINOEngine,
+    "onnxruntime": ONNXRuntimeEngine,
+    "torch": TorchEngine,
+}
+
+
+def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto") -> Engine:
+    """Open a model for counting.
+
+    Args:
+        path: an .onnx file, a checkpoint folder (config.json and model.safetensors) or a published MCNN .h5 file.
+        engine: openvino, onnxruntime, torch or auto: torch for a checkpoint; for an .onnx file OpenVINO, or
+            ONNX Runtime where that is the one installed.
+        precision: auto, fp32, fp16 or bf16; auto is half precision where the hardware computes in it.
+
+    Raises:
+        EngineError: for an unknown choice, a missing or broken file, or a runtime that is not installed.
+    """
+    path = Path(path)
+    if engine != "auto" and engine not in ENGINES:
+        raise EngineError(f"unknown engine {engine!r}: use {_or('auto', *ENGINES)}")
+    if precision not in PRECISIONS:
+        raise EngineError(f"unknown precision {precision!r}: use {_or(*PRECISIONS)}")
+    if not path.exists():
+        raise EngineError(f"{path}: no such model; give an .onnx file or a checkpoint folder")
+    exported = path.suffix.lower() == ".onnx"
+    if engine == "auto":
+        engine = choose(path)
+    if exported == (engine == "torch"):
+        advice = "openvino or onnxruntime" if exported else "torch (or headcount export it first)"
+        raise EngineError(f"{path}: {engine} does not run this kind of model; use {advice}")
+    try:
+        return ENGINES[engine](path, precision)
+    except ValueError as error:  # a model file that torch's side refuses
+        raise error if isinstance(error, EngineError) else EngineError(_first_line(error)) from None
+
+
+def choose(path: Path) -> str:
+    """The engine that "auto" takes for this model."""
+    if path.suffix.lower() != ".onnx":
+        return "torch"
+    return "openvino" if installed("openvino") or not installed("onnxruntime") else "onnxruntime"
+
+
+def installed(name: str) -> bool:
+    """Whether the runtime of this engine is installed; nothing is imported."""
+    return find_spec(name) is not None
+
+
+def describe(model, folder: Path | None = None) -> ModelMeta:
+    """The ModelMeta of a CountingModel; training data and metrics come from `folder`/card.json where there is one."""
+    from . import __version__
+
+    predicted = model(model.luma.new_zeros(1, 3, model.pad, model.pad)).mask_logits
+    card = folder / "card.json" if folder else None
+    said = json.loads(card.read_text(encoding="utf-8")) if card and card.is_file() else {}
+    return ModelMeta(
+        name=model.config.name,
+        stride=model.stride,
+        pad=model.pad,
+        halo=model.halo,
+        min_side=model.config.min_side,
+        mask=predicted is not None,
+        data=said.get("data", ""),
+        metrics=said.get("metrics", {}),
+        version=__version__,
+        parameters=sum(p.numel() for p in model.parameters()),
+    )
+
+
+def _import(name: str, package: str, path):
+    try:
+        return __import__(name)
+    except ImportError:
+        raise EngineError(f"{path}: running it needs {name}: pip install '{package}'") from None
+
+
+def _or(*choices: str) -> str:
+    return ", ".join(choices[:-1]) + f" or {choices[-1]}" if len(choices) > 1 else choices[0]
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

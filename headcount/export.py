@@ -1,0 +1,190 @@
+"""A checkpoint to one .onnx file that is as good as the checkpoint: any picture size, all weights inside, and checked.
+
+What is unusual: weights are stored in half precision with a cast to float32 in the graph, which every runtime folds away
+when it loads them, so that the file is half as large and each engine still chooses what it computes in. No file is
+written unless its counts agree with torch's at three odd picture sizes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import warnings
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import model as models
+from .engines import EngineError, OpenVINOEngine, TorchEngine, describe
+
+TOLERANCE = 0.001  # relative count error of the graph in fp32
+HALF_TOLERANCE = 0.01  # and once its weights are stored in half precision
+SIZES = ((213, 331), (384, 257), (97, 101))  # height, width: odd, tall and wide
+OPSET = 20
+
+
+class ExportError(RuntimeError):
+    """The exported file does not count as the checkpoint does, or a tool for exporting is missing."""
+
+
+@dataclass(frozen=True)
+class ExportReport:
+    """path, megabytes of the file written. Relative count errors against torch, the worst over SIZES: `graph` of the
+    graph with whole weights, `stored` of the file (half-precision weights) computed in fp32, `auto` of the file computed
+    in `precision`, which this CPU chooses."""
+
+    path: Path
+    megabytes: float
+    graph: float
+    stored: float
+    auto: float
+    precision: str
+
+
+class Graph(nn.Module):
+    """A CountingModel as the exported graph has it: image uint8 (N,H,W,3) -> density, mask, both float32 (N,h,w)."""
+
+    def __init__(self, model: nn.Module):
+        super().__init__()
+        self.model = model
+
+    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        output = self.model(image.permute(0, 3, 1, 2))
+        logits = output.mask_logits
+        return output.density, torch.ones_like(output.density) if logits is None else logits.sigmoid()
+
+
+def export(
+    checkpoint: str | Path | models.CountingModel,
+    path: str | Path,
+    half: bool = True,
+    name: str | None = None,
+    data: str | None = None,
+    metrics: dict | None = None,
+) -> ExportReport:
+    """Write a model as one .onnx file.
+
+    Args:
+        checkpoint: a checkpoint folder, a published MCNN .h5 file, or a CountingModel.
+        path: the .onnx file to write; its folder is made.
+        half: store weights in half precision (half the size; the precision of computing stays the engine's choice).
+        name, data, metrics: what the file says of itself: its name, what it was trained on, what it reached; None takes
+            what the checkpoint says.
+
+    Raises:
+        ValueError: the checkpoint cannot be read, or the path is not an .onnx file's.
+        ExportError: the file would not count as the checkpoint does (more than TOLERANCE off); nothing is written.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".onnx":
+        raise ValueError(f"{path}: the exported file must end in .onnx")
+    folder = Path(checkpoint) if isinstance(checkpoint, (str, Path)) else None
+    model = models.load(folder) if folder else checkpoint
+    model = model.cpu().float().eval()
+    said = {"name": name, "data": data, "metrics": metrics}
+    meta = replace(describe(model, folder), **{k: v for k, v in said.items() if v is not None})
+    program = trace(model)
+    for key, value in meta.to_strings().items():
+        program.metadata_props.add(key=key, value=value)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.stem}.new.onnx")
+    try:
+        report = check(model, draft, program, half)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return replace(report, path=path)
+
+
+def trace(model: nn.Module):
+    """The ONNX ModelProto of a model, for any N, H and W."""
+    try:
+        import onnxscript  # noqa: F401  torch's exporter needs it, and says so in a page of text
+    except ImportError:
+        raise ExportError("exporting needs onnx and onnxscript: pip install 'headcount[train]'") from None
+    example = torch.zeros(2, 123, 157, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken for a constant
+    any_size = {axis: torch.export.Dim.DYNAMIC for axis in (0, 1, 2)}
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # its progress is of no use to users
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            Graph(model).eval(),
+            (example,),
+            dynamo=True,
+            dynamic_shapes=(any_size,),
+            input_names=["image"],
+            output_names=["density", "mask"],
+            opset_version=OPSET,
+            external_data=False,
+            verbose=False,
+        )
+    return program.model_proto
+
+
+def store_in_half(program) -> None:
+    """Make every convolution's weights float16 followed by a Cast to float32; biases and constants stay as they are."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts, limit = [], np.finfo(np.float16).max  # a weight beyond it is clipped: the check tells whether that matters
+    for tensor in program.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 4:
+            continue
+        wanted, stored = tensor.name, f"{tensor.name}.half"
+        weights = numpy_helper.to_array(tensor).clip(-limit, limit).astype(np.float16)
+        tensor.CopyFrom(numpy_helper.from_array(weights, stored))
+        casts.append(helper.make_node("Cast", [stored], [wanted], to=TensorProto.FLOAT))
+    nodes = [*casts, *program.graph.node]
+    del program.graph.node[:]
+    program.graph.node.extend(nodes)
+
+
+def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
+    """Write the program to `path`, with its weights in half precision or not, having compared its counts with the
+    model's; ExportError where they differ."""
+    images = [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+    own = [TorchEngine(model).run(image) for image in images]
+
+    def counted(precision: str) -> tuple[list, str]:
+        path.write_bytes(program.SerializeToString())
+        try:
+            engine = OpenVINOEngine(path, precision)
+        except EngineError as error:
+            raise ExportError(f"the exported graph cannot be run: {error}") from None
+        return [engine.run(image) for image in images], engine.precision
+
+    exact, _ = counted("fp32")
+    for image, mine, theirs in zip(images, own, exact, strict=True):
+        size = f"{image.shape[2]}x{image.shape[1]}"
+        if mine[0].shape != theirs[0].shape:
+            raise ExportError(f"at {size} the exported graph gives {theirs[0].shape}, not {mine[0].shape}")
+        if not np.allclose(mine[1], theirs[1], atol=0.01):
+            raise ExportError(f"at {size} the exported mask differs from torch's")
+    graph = worst(own, exact)
+    if not graph <= TOLERANCE:
+        raise ExportError(f"the exported graph's counts are {graph:.2%} off torch's; {TOLERANCE:.1%} is allowed")
+    if half:
+        store_in_half(program)
+    stored = worst(own, counted("fp32")[0])
+    if not stored <= HALF_TOLERANCE:
+        raise ExportError(f"half precision weights put counts {stored:.2%} off; export with half=False (--no-half)")
+    fast, precision = counted("auto")
+    return ExportReport(path, path.stat().st_size / 1e6, graph, stored, worst(own, fast), precision)
+
+
+def worst(reference: list, other: list) -> float:
+    """The largest relative error of the counts, sum |density| being 1 so that a count near 0 is no accident."""
+    pairs = zip(reference, other, strict=True)
+    return max(float(abs(a[0].sum() - b[0].sum()) / max(np.abs(a[0]).sum(), 1e-6)) for a, b in pairs)
+
+
+def picture(height: int, width: int, seed: int) -> np.ndarray:
+    """uint8 (1,H,W,3): smooth blobs and some noise, nearer to a photo than noise alone."""
+    random = np.random.default_rng(seed)
+    coarse = torch.from_numpy(random.uniform(0, 255, (1, 3, 12, 12)).astype(np.float32))
+    smooth = nn.functional.interpolate(coarse, (height, width), mode="bicubic")[0].permute(1, 2, 0).numpy()
+    return (smooth + random.normal(0, 12, smooth.shape)).clip(0, 255).astype(np.uint8)[None]

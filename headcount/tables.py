@@ -1,0 +1,153 @@
+"""Annotation files of one's own: CSV, JSON and COCO keypoints, parsed into entries and written from samples.
+
+Unusual: this is the floor under points.py, which turns entries into samples. An entry is a dict, one an
+image: `image` (path as written), `points` [[x, y], ...], and where the file has them `roi`, `scene`, `split`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .media import image_size
+
+if TYPE_CHECKING:
+    from .points import Sample
+
+
+class PointsError(ValueError):
+    """An annotation that cannot be used: which file, what is wrong, what to do; one line."""
+
+
+def parse_csv(file: Path) -> list[dict]:
+    """A table with the columns image, x, y, one row a person; the columns split and scene are optional.
+
+    An image without people is a row with empty x and y. Paths are relative to the table's folder.
+    """
+    entries: dict[str, dict] = {}
+    try:
+        with open(file, encoding="utf-8-sig", newline="") as stream:  # -sig: spreadsheets add a BOM
+            rows = csv.DictReader(stream)
+            if not {"image", "x", "y"} <= set(rows.fieldnames or ()):
+                raise PointsError(f"{file}: the first line must name the columns image,x,y; add it")
+            for row in rows:
+                _add_row(entries, row, f"{file}, line {rows.line_num}")
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise PointsError(f"{file}: not a UTF-8 table ({error}); save it as CSV UTF-8") from None
+    return list(entries.values())
+
+
+def _add_row(entries: dict[str, dict], row: dict, where: str) -> None:
+    columns = ("image", "x", "y", "split", "scene")
+    image, x, y, split, scene = ((row.get(column) or "").strip() for column in columns)
+    if not image:
+        raise PointsError(f"{where}: the column image is empty; name the image")
+    entry = entries.setdefault(image, {"image": image, "points": [], "split": split, "scene": scene})
+    if (entry["split"], entry["scene"]) != (split, scene):
+        raise PointsError(f"{where}: {image} has another split or scene in an earlier row; keep one")
+    if not x and not y:
+        return
+    try:
+        entry["points"].append((float(x), float(y)))
+    except ValueError:
+        raise PointsError(f"{where}: x '{x}', y '{y}' must be numbers, or both empty for no people") from None
+
+
+def parse_json(file: Path) -> list[dict]:
+    """{"images": [entry, ...]}, each entry as the head of this module has it."""
+    data = _load(file)
+    try:
+        return [{**entry, "image": str(entry["image"]), "points": entry["points"]}
+                for entry in data["images"]]
+    except (KeyError, TypeError):
+        shape = '{"images": [{"image": path, "points": [[x, y], ...]}, ...]}'
+        raise PointsError(f"{file}: must be {shape}; correct it") from None
+
+
+def parse_coco(file: Path) -> list[dict]:
+    """COCO keypoints: one point a person, the keypoint `head`, else `nose`, else the first labelled one."""
+    data = _load(file)
+    try:
+        named = {kind["id"]: kind["keypoints"] for kind in data["categories"] if "keypoints" in kind}
+        entries = {image["id"]: {**image, "image": str(image["file_name"]), "points": []}
+                   for image in data["images"]}
+        for person in data["annotations"]:
+            if person["category_id"] in named:  # the other categories are not people
+                point = _head(person, named[person["category_id"]], file)
+                entries[person["image_id"]]["points"].append(point)
+    except (KeyError, TypeError) as error:
+        raise PointsError(f"{file}: not a COCO keypoint file ({error}); export it again") from None
+    if not named:
+        raise PointsError(f"{file}: no category has keypoints; boxes are not read, export keypoints")
+    return list(entries.values())
+
+
+def _head(person: dict, names: list[str], file: Path) -> tuple[float, float]:
+    flat = person.get("keypoints") or []  # x, y, visibility of each keypoint; visibility 0: not labelled
+    triples = zip(names, flat[0::3], flat[1::3], flat[2::3], strict=False)
+    labelled = {name: (x, y) for name, x, y, visible in triples if visible}
+    if not labelled:
+        number = person.get("id")
+        raise PointsError(f"{file}: annotation {number} has no labelled keypoint; give each person one")
+    return labelled.get("head") or labelled.get("nose") or next(iter(labelled.values()))
+
+
+def _load(file: Path) -> dict:
+    try:
+        return json.loads(file.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise PointsError(f"{file}: not readable as JSON ({error}); export it again") from None
+
+
+def write_csv(samples: list[Sample], path: Path) -> None:
+    """The columns image, x, y, scene. Raises PointsError for a roi, which the table has no place for."""
+    if any(sample.roi is not None for sample in samples):
+        raise PointsError(f"{path}: a csv has no place for a roi; write json or coco")
+    with open(path, "w", encoding="utf-8", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["image", "x", "y", "scene"])
+        for sample in samples:
+            points = _numbers(sample.points) or [("", "")]
+            table.writerows([_relative(sample.image, path), x, y, sample.scene] for x, y in points)
+
+
+def write_json(samples: list[Sample], path: Path) -> None:
+    images = [{"image": _relative(sample.image, path), "points": _numbers(sample.points), **_optional(sample)}
+              for sample in samples]
+    path.write_text(json.dumps({"images": images}), encoding="utf-8")
+
+
+def write_coco(samples: list[Sample], path: Path) -> None:
+    """A person is one keypoint, `head`, in a box of no size. roi and scene are extra fields of an image."""
+    images: list[dict] = []
+    people: list[dict] = []
+    for number, sample in enumerate(samples, start=1):
+        width, height = image_size(sample.image)
+        image = {"id": number, "file_name": _relative(sample.image, path), "width": width, "height": height}
+        images.append({**image, **_optional(sample)})
+        for x, y in _numbers(sample.points):
+            person = {"id": len(people) + 1, "image_id": number, "category_id": 1, "iscrowd": 0, "area": 0}
+            people.append({**person, "bbox": [x, y, 0, 0], "num_keypoints": 1, "keypoints": [x, y, 2]})
+    kinds = [{"id": 1, "name": "person", "supercategory": "person", "keypoints": ["head"], "skeleton": []}]
+    tables = {"images": images, "annotations": people, "categories": kinds}
+    path.write_text(json.dumps(tables), encoding="utf-8")
+
+
+def _relative(image: Path, file: Path) -> str:
+    """The image's path below the file's folder, or absolute where it lies elsewhere."""
+    image, folder = image.absolute(), file.parent.absolute()
+    return (image.relative_to(folder) if image.is_relative_to(folder) else image).as_posix()
+
+
+def _numbers(points: np.ndarray) -> list[tuple]:
+    """The shortest decimals that read back as the same float32."""
+    return [(float(str(x)), float(str(y))) for x, y in np.asarray(points, np.float32)]
+
+
+def _optional(sample: Sample) -> dict:
+    fields = {"roi": None if sample.roi is None else _numbers(sample.roi), "scene": sample.scene}
+    return {key: value for key, value in fields.items() if value}
