@@ -8,26 +8,23 @@ others' results stand), 2 wrong usage, 130 stopped by Ctrl-C (what was counted u
 from __future__ import annotations
 
 import contextlib
-import csv
 import io
 import json
 import os
-import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal, TextIO
+from typing import Annotated, Literal
 
 import cyclopts
 
 from . import __version__
+from .output import WRITERS, ctrl_c, draw, opened, overlay_paths, progress, say
 
 Format = Literal["table", "csv", "jsonl"]
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 Precision = Literal["auto", "fp32", "fp16", "bf16"]
-COLUMNS = ("path", "count", "width", "height", "seconds", "model", "error")
-TABLE_WIDTH = 80
 
 app = cyclopts.App(
     name="headcount",
@@ -79,8 +76,11 @@ def count(
     if not paths:
         raise UsageError("no picture given; try: headcount count photo.jpg")
     polygon = None if roi is None else parse_polygon(roi)
+    check_target("--out", out)
     images = list_images(paths)
-    found_nothing = [path for path in paths if path.is_dir() and not any(i.is_relative_to(path) for i in images)]
+    found_nothing = [
+        path for path in paths if path.is_dir() and not any(i.is_relative_to(path) for i in images)
+    ]
     for folder in found_nothing:
         say(f"{folder}: no pictures in this folder")
     if not images:
@@ -92,7 +92,7 @@ def count(
     drawn = overlay_paths(images, overlay) if overlay else [None] * len(images)
     failures = len(found_nothing)
     form = format or {".csv": "csv", ".jsonl": "jsonl"}.get(out.suffix.lower() if out else "", "table")
-    with output(out) as stream, ctrl_c() as stopped, progress(len(images), stream, form) as step:
+    with opened(out) as stream, ctrl_c() as stopped, progress(len(images), stream, form) as step:
         write = WRITERS[form](stream)
         for result, target in zip(counter.count_many(images, polygon), drawn, strict=True):
             row = result.to_dict()
@@ -143,6 +143,8 @@ def evaluate(
     from .evaluate import evaluate as measure
     from .points import read
 
+    check_target("--json", json)
+    check_target("--csv", csv)
     with usage_errors():
         samples = read(data, format, split)
         counter = load(model, engine, precision)
@@ -159,7 +161,15 @@ def evaluate(
 
 
 @app.command
-def train(*, recipe: str, data: Path, out: Path | None = None, resume: bool = False) -> int:
+def train(
+    *,
+    recipe: str,
+    data: Path,
+    out: Path | None = None,
+    resume: bool = False,
+    backbone_weights: Path | None = None,
+    settings: Annotated[list[str], cyclopts.Parameter(name="--set", negative="")] = [],  # noqa: B006  never changed
+) -> int:
     """Train a model.
 
     Parameters
@@ -167,17 +177,24 @@ def train(*, recipe: str, data: Path, out: Path | None = None, resume: bool = Fa
     recipe
         Name of a recipe that comes with headcount, or a .toml file of your own.
     data
-        Folder of the data set.
+        Folder that holds the data sets the recipe names.
     out
-        Folder for the checkpoint and the log.
+        Folder for the checkpoints and the log; by default runs/RECIPE.
     resume
         Go on where the last run into this folder stopped.
+    backbone_weights
+        A file of ImageNet weights, instead of a download.
+    settings
+        Change one setting of the recipe, as steps=1000 or model.fusion=plain; may be given again.
     """
     need_torch("train")
+    from .train import load_recipe, override
     from .train import train as run
 
     with usage_errors():
-        run(recipe, data, out, resume=resume)
+        config = override(load_recipe(recipe), settings)
+    best = run(config, data, out or Path("runs") / Path(recipe).stem, resume, backbone_weights)
+    print(f"the best checkpoint is in {best}")
     return 0
 
 
@@ -190,6 +207,7 @@ def export(
     half: bool = True,
     name: str | None = None,
     trained_on: str | None = None,
+    metric: Annotated[list[str], cyclopts.Parameter(negative="")] = [],  # noqa: B006  never changed
 ) -> int:
     """Write a trained model as one .onnx file, checked against torch.
 
@@ -204,7 +222,9 @@ def export(
     name
         What the model is called in results.
     trained_on
-        What to say of its training data.
+        What to say of its training data; by default the sets that its run names.
+    metric
+        Something measured, as part_A_mae=65.7, to be kept in the file; may be given again.
     """
     need_torch("export")
     from .export import ExportError
@@ -212,13 +232,14 @@ def export(
 
     try:
         with usage_errors():
-            report = write(checkpoint, out, half=half, name=name, data=trained_on)
+            metrics = {key: float(value) for key, value in (m.split("=") for m in metric)}
+            report = write(checkpoint, out, half=half, name=name, data=trained_on, metrics=metrics)
     except ExportError as error:
         say(str(error))
         return 1
-    print(f"{report.path}: {report.megabytes:.1f} MB")
-    print(f"count error against torch: graph {report.graph:.4%}, stored weights {report.stored:.4%},")
-    print(f"computed in {report.precision} on this processor {report.auto:.4%}")
+    print(f"{report.path}: {report.megabytes:.1f} MB, its counts against torch's:")
+    print(f"  graph {report.graph:.4%}, weights as stored {report.stored:.4%}", end="")
+    print(f", in {report.precision} on this processor {report.auto:.4%} off")
     return 0
 
 
@@ -239,7 +260,11 @@ def info(*, model: Path | None = None) -> int:
     from .evaluate import cpu_name
 
     path = model or default_model()
-    lines = {"headcount": __version__, "python": sys.version.split()[0], "processor": f"{cpu_name()}, {os.cpu_count()} cores"}
+    lines = {
+        "headcount": __version__,
+        "python": sys.version.split()[0],
+        "processor": f"{cpu_name()}, {os.cpu_count()} cores",
+    }
     for engine in ENGINES:
         try:
             lines[engine] = version_of(engine) if installed(engine) else "not installed"
@@ -252,7 +277,9 @@ def info(*, model: Path | None = None) -> int:
     lines["model"] = f"{meta.name}, {meta.parameters / 1e6:.1f} million parameters ({path})"
     lines["trained on"] = meta.data or "it does not say"
     lines["measured"] = ", ".join(f"{k} {v}" for k, v in meta.metrics.items()) or "it does not say"
-    lines["cells"] = f"{meta.stride} px; tiles overlap by {meta.halo} px; short sides are enlarged to {meta.min_side} px"
+    lines["cells"] = (
+        f"{meta.stride} px; tiles overlap by {meta.halo} px; short sides are enlarged to {meta.min_side} px"
+    )
     for key, value in lines.items():
         print(f"{key:<13} {value}")
     return 0
@@ -294,20 +321,15 @@ def main(arguments: list[str] | None = None) -> None:
         code = 2
     except KeyboardInterrupt:
         code = 130
-    except BrokenPipeError:  # `headcount ... | head` read enough; and what is still buffered must not fail at exit
+    except (
+        BrokenPipeError
+    ):  # `headcount ... | head` read enough; and what is still buffered must not fail at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except (ValueError, OSError) as error:
         say(str(error))
         code = 1
     sys.exit(code)
-
-
-def say(message: str) -> None:
-    """Lines on stderr, led by the command's name."""
-    for line in str(message).splitlines():
-        if line.strip():
-            print(f"headcount: {line.strip()}", file=sys.stderr)
 
 
 @contextlib.contextmanager
@@ -324,8 +346,16 @@ def need_torch(command: str) -> None:
         raise OSError(f"headcount {command} needs torch: pip install 'headcount[train]'")
 
 
+def check_target(option: str, path: Path | None) -> None:
+    """Refuse a file that cannot be written before any work is done for it."""
+    if path is not None and (path.is_dir() or not path.parent.is_dir()):
+        raise UsageError(
+            f"{option} {path}: {'is a folder' if path.is_dir() else 'no such folder'}; give a file"
+        )
+
+
 def parse_polygon(text: str) -> list[tuple[float, float]]:
-    """"0,0 400,0 400,300" -> [(0, 0), (400, 0), (400, 300)]."""
+    """ "0,0 400,0 400,300" -> [(0, 0), (400, 0), (400, 300)]."""
     try:
         corners = [(float(x), float(y)) for x, y in (corner.split(",") for corner in text.split())]
     except ValueError:
@@ -333,139 +363,3 @@ def parse_polygon(text: str) -> list[tuple[float, float]]:
     if len(corners) < 3:
         raise UsageError(f'--roi "{text}": give at least three corners x,y: "0,0 400,0 400,300"')
     return corners
-
-
-def overlay_paths(images: list[Path], folder: Path) -> list[Path]:
-    """A file in `folder` for each picture; the second x.jpg is x-2.overlay.jpg, whatever folder it comes from."""
-    taken: dict[str, int] = {}
-    targets = []
-    for image in images:
-        name = image.stem
-        while (key := name.lower()) in taken:  # lower: on some systems X.jpg and x.jpg are one file
-            taken[key] += 1
-            name = f"{image.stem}-{taken[key]}"
-        taken[key] = 1
-        targets.append(folder / f"{name}.overlay.jpg")
-    return targets
-
-
-def draw(result: Any, target: Path) -> bool:
-    """Write the overlay of a counted file; False, having said why, where that fails."""
-    from .media import write_image
-
-    try:
-        write_image(target, result.overlay(result.path))
-    except (ValueError, OSError) as error:
-        say(str(error))
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def output(path: Path | None) -> Iterator[TextIO]:
-    """stdout, or a file that takes its name when it is complete."""
-    if path is None:
-        yield sys.stdout
-        return
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with open(draft, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield stream
-        draft.replace(path)
-    except FileNotFoundError:
-        raise UsageError(f"--out {path}: no such folder") from None
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def ctrl_c() -> Iterator[list[int]]:
-    """Ctrl-C puts something into the list instead of interrupting a write; the second one interrupts."""
-    stopped: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-
-    def stop(number: int, frame: Any) -> None:
-        stopped.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, stop)
-    try:
-        yield stopped
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-@contextlib.contextmanager
-def progress(total: int, stream: TextIO | None = None, form: str = "table") -> Iterator[Callable[[], None]]:
-    """A bar on stderr, where that is a terminal that the results are not being written to."""
-    busy = stream is sys.stdout and sys.stdout.isatty() and form != "table"
-    if total < 2 or busy or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda: bar.advance(task)
-
-
-def csv_writer(stream: TextIO) -> Callable[[dict | None], None]:
-    lines = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    lines.writeheader()
-
-    def write(row: dict | None) -> None:
-        if row is not None:
-            lines.writerow(row)
-        stream.flush()
-
-    return write
-
-
-def jsonl_writer(stream: TextIO) -> Callable[[dict | None], None]:
-    def write(row: dict | None) -> None:
-        if row is not None:
-            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        stream.flush()
-
-    return write
-
-
-def table_writer(stream: TextIO) -> Callable[[dict | None], None]:
-    rows: list[dict] = []
-
-    def write(row: dict | None) -> None:
-        if row is not None:
-            rows.append(row)
-        elif any("error" not in r for r in rows):
-            print_table([r for r in rows if "error" not in r], stream)
-
-    return write
-
-
-WRITERS = {"table": table_writer, "csv": csv_writer, "jsonl": jsonl_writer}  # each: called per row, then with None
-
-
-def print_table(rows: list[dict], stream: TextIO) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console(file=stream, highlight=False)
-    console.width = min(console.width, TABLE_WIDTH)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=len(rows) > 1)
-    total = sum(row["count"] for row in rows)
-    seconds = sum(row["seconds"] for row in rows)
-    table.add_column("picture", f"{len(rows)} pictures", no_wrap=True)
-    table.add_column("people", f"{total:,.0f}", justify="right", style="bold", no_wrap=True)
-    table.add_column("size", justify="right", style="dim", no_wrap=True)
-    table.add_column("seconds", f"{seconds:.2f}", justify="right", style="dim", no_wrap=True)
-    room = console.width - 36
-    for row in rows:
-        path = row["path"] if len(row["path"]) <= room else "…" + row["path"][1 - room :]
-        size = f"{row['width']}x{row['height']}"
-        from rich.text import Text
-
-        table.add_row(Text(path), f"{row['count']:,.0f}", size, f"{row['seconds']:.2f}")
-    console.print(table)

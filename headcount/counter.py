@@ -159,7 +159,7 @@ def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
         return image
     import cv2
 
-    return cv2.resize(image, (round(width * scale), round(height * scale)), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
 
 
 def run_tiled(engine: Engine, image: np.ndarray, max_tile: int) -> tuple[np.ndarray, np.ndarray]:
@@ -182,7 +182,9 @@ def run_tiled(engine: Engine, image: np.ndarray, max_tile: int) -> tuple[np.ndar
     return density, mask
 
 
-def plan_tiles(height: int, width: int, max_tile: int, pad: int, halo: int) -> tuple[list[tuple], list[tuple]]:
+def plan_tiles(
+    height: int, width: int, max_tile: int, pad: int, halo: int
+) -> tuple[list[tuple], list[tuple]]:
     """Rows and columns of equal tiles: each (start, end, start with halo, end with halo), in pixels.
 
     The longer side of the tile is split further until a tile with its halo has at most `max_tile` pixels, or no pixels
@@ -217,9 +219,13 @@ def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:
     except (TypeError, ValueError):
         corners = np.zeros(0)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
-        raise ValueError("roi: give at least three corners, x then y in pixels: [[0, 0], [400, 0], [400, 300]]")
+        raise ValueError(
+            "roi: give at least three corners, x then y in pixels: [[0, 0], [400, 0], [400, 300]]"
+        )
     inside = np.zeros((height, width), np.uint8)
-    fixed = np.round((corners - 0.5) * 256).clip(-(2**30), 2**30).astype(np.int32)  # pixel i's centre is at i + 0.5
+    fixed = (
+        np.round((corners - 0.5) * 256).clip(-(2**30), 2**30).astype(np.int32)
+    )  # pixel i's centre is at i + 0.5
     cv2.fillPoly(inside, [fixed], 1, shift=8)
     if not inside.any():
         raise ValueError(f"roi: the polygon covers no pixel of a picture of {width}x{height}")

@@ -61,7 +61,9 @@ class ModelMeta:
                 raise ValueError
             return meta
         except (TypeError, ValueError):
-            raise EngineError(f"{path}: its metadata is not a headcount model's; make it with: headcount export") from None
+            raise EngineError(
+                f"{path}: its metadata is not a headcount model's; make it with: headcount export"
+            ) from None
 
 
 class Engine(Protocol):
@@ -87,12 +89,16 @@ class OpenVINOEngine:
         if precision == "auto":
             precision = [*half, "fp32"][0]
         elif precision != "fp32" and precision not in half:
-            raise EngineError(f"precision {precision}: this CPU has no {precision}; use {_or('auto', 'fp32', *half)}")
+            raise EngineError(
+                f"precision {precision}: this CPU has no {precision}; use {_or('auto', 'fp32', *half)}"
+            )
         try:
             model = core.read_model(path)
             strings = {}
             for key in (f.name for f in fields(ModelMeta)):
-                if model.has_rt_info(["framework", key]):  # where OpenVINO keeps an .onnx file's metadata_props
+                if model.has_rt_info(
+                    ["framework", key]
+                ):  # where OpenVINO keeps an .onnx file's metadata_props
                     strings[key] = str(model.get_rt_info(["framework", key]).value)
             self.meta = ModelMeta.from_strings(strings, path)
             # A compiled-model cache was tried: it saves 0.05 s of a 1.5 s cold start for twice the model's size on disk.
@@ -101,7 +107,9 @@ class OpenVINOEngine:
         except RuntimeError as error:
             raise EngineError(f"{path}: OpenVINO cannot read it: {_first_line(error)}") from None
         self.name, self.precision = "openvino", precision
-        self.lock = threading.Lock()  # one inference at a time uses every core, and the request's buffers are shared
+        self.lock = (
+            threading.Lock()
+        )  # one inference at a time uses every core, and the request's buffers are shared
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with self.lock:
@@ -119,7 +127,9 @@ class ONNXRuntimeEngine:
         if precision not in ("auto", "fp32"):
             raise EngineError(f"precision {precision}: ONNX Runtime computes in fp32 here; use auto or fp32")
         options = runtime.SessionOptions()
-        options.log_severity_level = 3  # errors; a missing GPU driver shows in `name`, not as pages of warnings
+        options.log_severity_level = (
+            3  # errors; a missing GPU driver shows in `name`, not as pages of warnings
+        )
         providers = [p for p in self.PROVIDERS if p in runtime.get_available_providers()]
         try:
             self.session = runtime.InferenceSession(path, options, providers=providers)
@@ -144,13 +154,16 @@ class TorchEngine:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         network = models.load(path) if isinstance(path, (str, Path)) else path.eval()
         self.model = network.to(device, memory_format=torch.channels_last)
-        self.meta = describe(self.model, path if isinstance(path, Path) else None)
+        with torch.inference_mode():
+            self.meta = describe(self.model, Path(path) if isinstance(path, (str, Path)) else None)
         self.torch, self.device, self.name = torch, device, f"torch ({device})"
         self.precision = {"cuda": "fp16", "cpu": "fp32"}[device] if precision == "auto" else precision
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch = self.torch
-        image = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)  # (N,3,H,W)
+        image = (
+            torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
+        )  # (N,3,H,W)
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
         with torch.inference_mode(), torch.autocast(self.device, dtype=half, enabled=half is not None):
             output = self.model(image)
@@ -211,12 +224,12 @@ def installed(name: str) -> bool:
 
 
 def describe(model, folder: Path | None = None) -> ModelMeta:
-    """The ModelMeta of a CountingModel; training data and metrics come from `folder`/card.json where there is one."""
+    """The ModelMeta of a CountingModel. Its training data is named by the run.json beside its checkpoint folder."""
     from . import __version__
 
     predicted = model(model.luma.new_zeros(1, 3, model.pad, model.pad)).mask_logits
-    card = folder / "card.json" if folder else None
-    said = json.loads(card.read_text(encoding="utf-8")) if card and card.is_file() else {}
+    run = folder.parent / "run.json" if folder else None
+    sets = json.loads(run.read_text(encoding="utf-8"))["config"]["sets"] if run and run.is_file() else {}
     return ModelMeta(
         name=model.config.name,
         stride=model.stride,
@@ -224,8 +237,7 @@ def describe(model, folder: Path | None = None) -> ModelMeta:
         halo=model.halo,
         min_side=model.config.min_side,
         mask=predicted is not None,
-        data=said.get("data", ""),
-        metrics=said.get("metrics", {}),
+        data=", ".join(sets),
         version=__version__,
         parameters=sum(p.numel() for p in model.parameters()),
     )

@@ -86,7 +86,9 @@ def export(
     model = models.load(folder) if folder else checkpoint
     model = model.cpu().float().eval()
     said = {"name": name, "data": data, "metrics": metrics}
-    meta = replace(describe(model, folder), **{k: v for k, v in said.items() if v is not None})
+    with torch.inference_mode():
+        meta = describe(model, folder)
+    meta = replace(meta, **{k: v for k, v in said.items() if v is not None})
     program = trace(model)
     for key, value in meta.to_strings().items():
         program.metadata_props.add(key=key, value=value)
@@ -107,10 +109,15 @@ def trace(model: nn.Module):
         import onnxscript  # noqa: F401  torch's exporter needs it, and says so in a page of text
     except ImportError:
         raise ExportError("exporting needs onnx and onnxscript: pip install 'headcount[train]'") from None
-    example = torch.zeros(2, 123, 157, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken for a constant
+    example = torch.zeros(
+        2, 123, 157, 3, dtype=torch.uint8
+    )  # odd and unequal, so that no size is taken for a constant
     any_size = {axis: torch.export.Dim.DYNAMIC for axis in (0, 1, 2)}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # its progress is of no use to users
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+    ):  # its progress is of no use to users
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             Graph(model).eval(),
@@ -130,7 +137,10 @@ def store_in_half(program) -> None:
     """Make every convolution's weights float16 followed by a Cast to float32; biases and constants stay as they are."""
     from onnx import TensorProto, helper, numpy_helper
 
-    casts, limit = [], np.finfo(np.float16).max  # a weight beyond it is clipped: the check tells whether that matters
+    casts, limit = (
+        [],
+        np.finfo(np.float16).max,
+    )  # a weight beyond it is clipped: the check tells whether that matters
     for tensor in program.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 4:
             continue
@@ -166,12 +176,16 @@ def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
             raise ExportError(f"at {size} the exported mask differs from torch's")
     graph = worst(own, exact)
     if not graph <= TOLERANCE:
-        raise ExportError(f"the exported graph's counts are {graph:.2%} off torch's; {TOLERANCE:.1%} is allowed")
+        raise ExportError(
+            f"the exported graph's counts are {graph:.2%} off torch's; {TOLERANCE:.1%} is allowed"
+        )
     if half:
         store_in_half(program)
     stored = worst(own, counted("fp32")[0])
     if not stored <= HALF_TOLERANCE:
-        raise ExportError(f"half precision weights put counts {stored:.2%} off; export with half=False (--no-half)")
+        raise ExportError(
+            f"half precision weights put counts {stored:.2%} off; export with half=False (--no-half)"
+        )
     fast, precision = counted("auto")
     return ExportReport(path, path.stat().st_size / 1e6, graph, stored, worst(own, fast), precision)
 

@@ -92,7 +92,7 @@ class CountMetrics:
         return float(np.mean([scene.mae for scene in self.by_scene().values()] or [self.mae]))
 
     def by_level(self) -> dict[str, CountMetrics]:
-        """The images of each level that has any, by true count: none 0, low 1-300, middle 301-700, high 701-."""
+        """The images of each level that has any, by true count: none 0, low 1-300, middle -700, high 701-."""
         level = np.searchsorted(LEVEL_ENDS, self.true)  # (N,) 0..3
         return {name: self._part(level == i) for i, name in enumerate(LEVELS) if (level == i).any()}
 
@@ -182,7 +182,7 @@ def game(
 
 
 def _shares(cells: int, stride: float, length: float, regions: int) -> np.ndarray:
-    """(regions,cells): the part of each cell, within the image, that is in each of equal regions of one axis."""
+    """(regions,cells): the part of each cell, cut off at the image, in each of equal regions of an axis."""
     if not length - stride < cells * stride < length + 2 * stride:
         covers = f"{cells} cells of {stride:g} pixels do not cover {length:g} pixels"
         raise ValueError(f"game: {covers}; check the stride")

@@ -93,7 +93,7 @@ def facades(rng: np.random.Generator, image: np.ndarray, base: float, metre: flo
     x = -rng.uniform(0, 6) * metre
     while x < image.shape[1]:
         wide, floors = rng.uniform(7, 16) * metre, int(rng.integers(2, 7))
-        wall, roof = pick(rng, WALLS), base - (floors * 3.2 + 1.2) * metre
+        wall, roof = pick(rng, WALLS, 5), base - (floors * 3.2 + 1.2) * metre
         box(image, x, roof, x + wide, base, wall)
         box(image, x, roof, x + wide, roof + 0.5 * metre, shade(wall, 0.75))
         box(image, x + wide - 0.25 * metre, roof, x + wide, base, shade(wall, 0.7))
@@ -126,7 +126,7 @@ def texture(rng: np.random.Generator, kind: str) -> np.ndarray:
     base = {"asphalt": [(104, 104, 108), (86, 86, 90)], "grass": [(92, 122, 58), (110, 130, 66)],
             "sand": [(206, 184, 146), (188, 164, 128)], "paving": [(168, 160, 148), (150, 148, 146), (176, 154, 132)],
             "tiles": [(196, 188, 176), (140, 140, 148)], "gravel": [(150, 142, 132)]}[kind]
-    image = np.full((512, 512, 3), pick(rng, base), np.uint8)
+    image = np.full((512, 512, 3), pick(rng, base, 4), np.uint8)
     if kind in ("paving", "tiles"):
         size = int(rng.choice([32, 64, 128]))
         tones = rng.normal(1, 0.15 if kind == "tiles" else 0.07, (512 // size, 512 // size, 1)).astype(np.float32)

@@ -132,7 +132,7 @@ def _stage(rng: np.random.Generator, camera: Camera, people: int, width: int, he
     """The empty place, uint8 (H,W,3), and the things that will stand in it: (draw, seed, x, y, pixels a metre)."""
     image = scenery.sky(rng, height, width)
     scenery.ground(rng, image, camera.horizon, camera.metre_per_row, str(rng.choice(scenery.GROUNDS)))
-    base = camera.foot(camera.top) - 0.5 * camera.head(camera.top)
+    base = min(camera.foot(camera.top) - 0.5 * camera.head(camera.top), height - 1.0)
     metre = max(1.5, (base - camera.horizon) * camera.metre_per_row)
     backdrop = rng.random()
     if backdrop < 0.6:
@@ -347,7 +347,7 @@ def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """What a lens, a sensor and a JPEG file do to a picture: light, colour cast, blur, noise, blocks, sometimes grey."""
     height, width = image.shape[:2]
     yy, xx = np.mgrid[-1:1:height * 1j, -1:1:width * 1j].astype(np.float32)
-    light = 1 + rng.uniform(-0.12, 0.12) * xx + rng.uniform(-0.12, 0.12) * yy - rng.uniform(0, 0.16) * (xx**2 + yy**2)
+    light = rng.normal(1.1, 0.08) + rng.uniform(-0.12, 0.12) * xx + rng.uniform(-0.12, 0.12) * yy - rng.uniform(0, 0.16) * (xx**2 + yy**2)
     photo = image * light[:, :, None] * (1 + rng.normal(0, 0.035, 3)).astype(np.float32)
     photo = 255 * (photo.clip(0, 255) / 255) ** np.float32(np.exp(rng.normal(-0.08, 0.13)))
     if rng.random() < 0.08:

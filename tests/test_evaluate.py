@@ -41,26 +41,19 @@ def sample(name: str, people: int, **more) -> Sample:
 @pytest.fixture
 def report() -> Report:
     samples = [sample("a", 10), sample("broken", 7), sample("b", 400), sample("empty", 0)]
-    return evaluate(
-        samples, FakeCounter({"a": 13, "b": 390, "empty": 1}), data="crowd", format="csv", split="all"
-    )
+    counter = FakeCounter({"a": 13, "b": 390, "empty": 1})
+    return evaluate(samples, counter, data="crowd", format="csv", split="all")
 
 
 def test_rows_metrics_and_files_that_failed(report):
-    assert [(row.name, row.true, round(row.error)) for row in report.rows] == [
-        ("a", 10, 3),
-        ("b", 400, -10),
-        ("empty", 0, 1),
-    ]
+    rows = [(row.name, row.true, round(row.error)) for row in report.rows]
+    assert rows == [("a", 10, 3), ("b", 400, -10), ("empty", 0, 1)]
     assert report.metrics.mae == pytest.approx(14 / 3, rel=1e-5) and len(report.metrics) == 3
     assert list(report.metrics.by_level()) == ["none", "low", "middle"]
     assert report.errors == {"broken.jpg": "broken.jpg: not a picture"}
     for row in report.rows:
-        assert (
-            abs(row.error) <= row.game1 + 1e-5
-            and row.game1 <= row.game2 + 1e-5
-            and row.game2 <= row.game3 + 1e-5
-        )
+        levels = [abs(row.error), row.game1, row.game2, row.game3]
+        assert levels == pytest.approx(sorted(levels), abs=1e-4)
     assert report.rows[2].game3 == pytest.approx(1)
     assert report.metrics.game[2] == pytest.approx(np.mean([row.game2 for row in report.rows]))
 
@@ -83,7 +76,7 @@ def test_csv_round_trip(report, tmp_path):
     assert [(row["name"], int(row["true"]), float(row["predicted"])) for row in rows] == [
         (row.name, row.true, row.predicted) for row in report.rows
     ]
-    assert list(rows[0]) == "name path scene true predicted error seconds game1 game2 game3".split()
+    assert ",".join(rows[0]) == "name,path,scene,true,predicted,error,seconds,game1,game2,game3"
 
 
 def test_table_fits_80_columns_and_says_what_matters(report):
@@ -163,7 +156,8 @@ def test_torch_is_not_imported_for_a_counter_that_does_without():
 
 
 def test_the_published_mcnn_gives_its_published_figures(shared):
-    """All 182 test images of ShanghaiTech A: MAE 109.8, RMSE 169.0 (docs/results.md). Here every 7th, in seconds."""
+    """All 182 test images of ShanghaiTech A give MAE 109.8, RMSE 168.9 (docs/results.md), published as 110 and
+    169; here are every 7th of them, in seconds. Padding instead of its loader's shrinking would give 151.8."""
     pytest.importorskip("torch")
     pytest.importorskip("h5py")
     samples = read(shared / "data" / "shanghaitech" / "part_A", "shanghaitech", "test")

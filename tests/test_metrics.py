@@ -52,13 +52,13 @@ def test_to_dict_is_plain_numbers():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(true=[], predicted=[]), "no images"),
-        (dict(true=[1, 2], predicted=[1]), "as many"),
-        (dict(true=[1, 2], predicted=[1, np.nan], names=["a", "crowd"]), "crowd: .*not a finite count"),
-        (dict(true=[np.inf], predicted=[1]), "image 0"),
-        (dict(true=[3, -1], predicted=[1, 1]), "image 1: the true count, -1, is below zero"),
-        (dict(true=[1], predicted=[1], names=["a", "b"]), "2 names for 1 images"),
-        (dict(true=[1], predicted=[1], games=[1.0]), "games is an array"),
+        ({"true": [], "predicted": []}, "no images"),
+        ({"true": [1, 2], "predicted": [1]}, "as many"),
+        ({"true": [1, 2], "predicted": [1, np.nan], "names": ["a", "crowd"]}, "crowd: .*not a finite count"),
+        ({"true": [np.inf], "predicted": [1]}, "image 0"),
+        ({"true": [3, -1], "predicted": [1, 1]}, "image 1: the true count, -1, is below zero"),
+        ({"true": [1], "predicted": [1], "names": ["a", "b"]}, "2 names for 1 images"),
+        ({"true": [1], "predicted": [1], "games": [1.0]}, "games is an array"),
     ],
 )
 def test_bad_input_is_refused_in_one_line(arguments, message):

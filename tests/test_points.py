@@ -236,7 +236,8 @@ def test_another_set_s_mat_is_named(tmp_path):
     ("t.json", '{"images": [{"image": "a.jpg", "points": [], "roi": [[1, "b"]]}]}', "a.jpg: points must be"),
     ("t.coco", "[]", "not a COCO keypoint file"),
     ("t.coco", '{"images": [], "annotations": [], "categories": [{"id": 1}]}', "boxes are not read"),
-    ("t.coco", '{"images": [{"id": 1, "file_name": "a.jpg"}], "categories": [{"id": 1, "keypoints": ["head"]}],'
+    ("t.coco", '{"images": [{"id": 1, "file_name": "a.jpg"}],'
+               '"categories": [{"id": 1, "keypoints": ["head"]}],'
                '"annotations": [{"id": 7, "image_id": 1, "category_id": 1}]}', "7 has no labelled keypoint"),
 ])
 def test_a_bad_table_is_named(tmp_path, name, content, says):
@@ -305,8 +306,8 @@ def test_validation_lists_are_chosen_as_their_heads_say(shared, part, groups, ne
     size = counts(read(shared / f"data/shanghaitech/part_{part}", "shanghaitech", "trainval"))
     order = sorted(size.keys() - excluded, key=lambda name: (size[name], int(name[4:])))
     pick, n = random.Random(0), len(order)
-    chosen = [pick.choice([name for name in order[i * n // groups : (i + 1) * n // groups] if name not in never])
-              for i in range(groups)]
+    cuts = [order[i * n // groups : (i + 1) * n // groups] for i in range(groups)]
+    chosen = [pick.choice([name for name in cut if name not in never]) for cut in cuts]
     assert set(chosen) == set(points._split_list(f"shanghaitech_part_{part}_val"))
 
 
