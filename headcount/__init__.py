@@ -25,9 +25,9 @@ _ROOMS = {
 
 
 class _Package(types.ModuleType):
-    """The package itself. headcount.evaluate is the function, though importing the module headcount.evaluate makes
-    Python assign that module to the same name: such an assignment is dropped here. `from headcount.evaluate import x`
-    works as ever."""
+    """The package itself. headcount.evaluate is the function, though importing the module headcount.evaluate
+    makes Python assign that module to the same name: such an assignment is dropped here. `from
+    headcount.evaluate import x` works as ever."""
 
     def __getattr__(self, name: str):
         if name not in _ROOMS:

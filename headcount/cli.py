@@ -1,8 +1,9 @@
 """The `headcount` command: thin doors to the rooms.
 
-What is unusual: everything but cyclopts is imported inside the command that needs it, so a count from a cold start pays
-for counting alone. Results go to stdout, everything else to stderr. Exit codes: 0 all well, 1 an input failed (the
-others' results stand), 2 wrong usage, 130 stopped by Ctrl-C (what was counted until then stands), 141 nobody reads stdout.
+What is unusual: everything but cyclopts is imported inside the command that needs it, so a count from a cold
+start pays for counting alone. Results go to stdout, everything else to stderr. Exit codes: 0 all well, 1 an
+input failed (the others' results stand), 2 wrong usage, 130 stopped by Ctrl-C (what was counted until then
+stands), 141 nobody reads stdout.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def count(
     model
         An .onnx file or a checkpoint folder; without it, the model that comes with headcount.
     format
-        table, csv (with a header) or jsonl (one object per picture). By default what --out ends in, else table.
+        table, csv (with a header) or jsonl (one object per picture). By default what --out ends in, else
+        table.
     out
         Write the results to this file instead of the screen; it appears when it is complete.
     overlay

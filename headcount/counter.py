@@ -1,8 +1,8 @@
 """Counter: any picture, of any size, to a CountResult.
 
-What is unusual: the test-time rule is the model's own (small pictures enlarged to its `min_side`), and large pictures
-are cut in tiles that overlap by the model's receptive halo and start at multiples of its `pad`, so that their interiors,
-each kept once, are what the whole picture would have given.
+What is unusual: the test-time rule is the model's own (small pictures enlarged to its `min_side`), and large
+pictures are cut in tiles that overlap by the model's receptive halo and start at multiples of its `pad`, so
+that their interiors, each kept once, are what the whole picture would have given.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class CountResult:
 
     count: people, `density.sum()`; nan where `error` says why there is none.
     density, mask: float32 (h,w), people per cell and the probability 0..1 that people are there.
-    width, height: of the picture as it was given, pixels. stride: pixels of it per cell; less than the model's where
-    the picture was enlarged to be counted. seconds: from image to count. model: its name. path: the file, if it was one.
+    width, height: of the picture as it was given, pixels. stride: pixels of it per cell; less than the
+    model's where the picture was enlarged to be counted. seconds: from image to count. model: its name. path:
+    the file, if it was one.
     """
 
     count: float
@@ -47,7 +48,8 @@ class CountResult:
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """path, count, width, height, seconds, model, ready for JSON; of a failed one also `error`, its count None."""
+        """path, count, width, height, seconds, model, ready for JSON; of a failed one also `error`, its count
+        None."""
         row = {
             "path": self.path,
             "count": None if self.error else round(self.count, 2),
@@ -59,7 +61,8 @@ class CountResult:
         return {**row, "error": self.error} if self.error else row
 
     def overlay(self, image: Any) -> np.ndarray:
-        """The picture this was counted in (path, bytes, Pillow picture or array) with its density on top: uint8 (H,W,3)."""
+        """The picture this was counted in (path, bytes, Pillow picture or array) with its density on top:
+        uint8 (H,W,3)."""
         from .heatmap import overlay
 
         return overlay(as_image(image), self.density, self.count)
@@ -67,7 +70,8 @@ class CountResult:
 
 @dataclass(frozen=True)
 class Counter:
-    """Counts with one open model. `max_tile`: larger pictures, in pixels, are cut in tiles of at most this size."""
+    """Counts with one open model. `max_tile`: larger pictures, in pixels, are cut in tiles of at most this
+    size."""
 
     engine: Engine
     max_tile: int = MAX_TILE
@@ -76,8 +80,9 @@ class Counter:
         """Count the people in one picture.
 
         Args:
-            x: a path, the bytes of a file, a Pillow picture, a uint8 array (H,W), (H,W,3) RGB or (H,W,4), or a video Frame.
-            roi: a polygon (P,2), x then y in pixels of the picture: the rest is blackened, and cells whose centre is
+            x: a path, the bytes of a file, a Pillow picture, a uint8 array (H,W), (H,W,3) RGB or (H,W,4), or
+            a video Frame. roi: a polygon (P,2), x then y in pixels of the picture: the rest is blackened, and
+            cells whose centre is
                 outside are not counted.
 
         Raises:
@@ -107,7 +112,8 @@ class Counter:
         )
 
     def count_many(self, xs: Iterable[Any], roi: Any = None) -> Iterator[CountResult]:
-        """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any sizes.
+        """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any
+        sizes.
 
         A bad input gives a CountResult with `error` set and count nan, in its place, and the others go on.
         """
@@ -129,8 +135,8 @@ def load(model: str | Path | None = None, engine: str = "auto", precision: str =
     """Open a model for counting.
 
     Args:
-        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file; None takes the one that comes with headcount.
-        engine: auto, openvino, onnxruntime or torch.
+        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file; None takes the one that comes
+        with headcount. engine: auto, openvino, onnxruntime or torch.
         precision: auto, fp32, fp16 or bf16.
 
     Raises:
@@ -163,7 +169,8 @@ def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
 
 
 def run_tiled(engine: Engine, image: np.ndarray, max_tile: int) -> tuple[np.ndarray, np.ndarray]:
-    """Density and mask, float32 (h,w), of an image (H,W,3) of any size, run in pieces of at most `max_tile` pixels."""
+    """Density and mask, float32 (h,w), of an image (H,W,3) of any size, run in pieces of at most `max_tile`
+    pixels."""
     height, width = image.shape[:2]
     stride = engine.meta.stride
     rows, columns = plan_tiles(height, width, max_tile, engine.meta.pad, engine.meta.halo)
@@ -187,8 +194,8 @@ def plan_tiles(
 ) -> tuple[list[tuple], list[tuple]]:
     """Rows and columns of equal tiles: each (start, end, start with halo, end with halo), in pixels.
 
-    The longer side of the tile is split further until a tile with its halo has at most `max_tile` pixels, or no pixels
-    but its pad are left to split.
+    The longer side of the tile is split further until a tile with its halo has at most `max_tile` pixels, or
+    no pixels but its pad are left to split.
     """
     parts = [1, 1]
     while True:
@@ -203,7 +210,8 @@ def plan_tiles(
 
 
 def split(length: int, parts: int, pad: int, halo: int) -> list[tuple[int, int, int, int]]:
-    """One axis in at most `parts` equal pieces that start at multiples of `pad`, each with `halo` on both sides."""
+    """One axis in at most `parts` equal pieces that start at multiples of `pad`, each with `halo` on both
+    sides."""
     halo = math.ceil(halo / pad) * pad
     size = math.ceil(length / parts / pad) * pad
     ends = [(start, min(start + size, length)) for start in range(0, length, size)]
@@ -211,7 +219,8 @@ def split(length: int, parts: int, pad: int, halo: int) -> list[tuple[int, int, 
 
 
 def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:
-    """uint8 (H,W): 1 where a pixel's centre is inside the polygon (P,2), P >= 3. ValueError for anything else."""
+    """uint8 (H,W): 1 where a pixel's centre is inside the polygon (P,2), P >= 3. ValueError for anything
+    else."""
     import cv2
 
     try:

@@ -1,8 +1,8 @@
 """Runs a model: OpenVINO or ONNX Runtime for an exported .onnx file, torch for a checkpoint folder.
 
-What is unusual: every runtime is imported inside the engine that needs it, so counting starts fast and needs one of
-them only, and the .onnx file says all that a caller must know of the model (`ModelMeta`) in its own metadata. An
-engine is any class with `run`, `name`, `precision` and `meta`.
+What is unusual: every runtime is imported inside the engine that needs it, so counting starts fast and needs
+one of them only, and the .onnx file says all that a caller must know of the model (`ModelMeta`) in its own
+metadata. An engine is any class with `run`, `name`, `precision` and `meta`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -28,10 +28,10 @@ class EngineError(ValueError):
 class ModelMeta:
     """What a model says of itself.
 
-    name: of the model. stride: pixels per density cell. pad: tile starts are multiples of it. halo: pixels of context
-    that make a tile exact. min_side: pictures with a shorter short side are enlarged to it (0: never). mask: whether
-    the mask is predicted (if not it is all ones). data: what it was trained on. metrics: name -> value.
-    version: of headcount, when exported. parameters: how many.
+    name: of the model. stride: pixels per density cell. pad: tile starts are multiples of it. halo: pixels of
+    context that make a tile exact. min_side: pictures with a shorter short side are enlarged to it (0:
+    never). mask: whether the mask is predicted (if not it is all ones). data: what it was trained on.
+    metrics: name -> value. version: of headcount, when exported. parameters: how many.
     """
 
     name: str
@@ -56,7 +56,8 @@ class ModelMeta:
         try:
             texts = {"name", "data", "version"}
             known = {f.name for f in fields(cls)} & set(strings)
-            meta = cls(**{k: strings[k] if k in texts else json.loads(strings[k]) for k in known})
+            values: dict[str, Any] = {k: strings[k] if k in texts else json.loads(strings[k]) for k in known}
+            meta = cls(**values)
             if not all(type(n) is int and n > 0 for n in (meta.stride, meta.pad)):
                 raise ValueError
             return meta
@@ -101,7 +102,7 @@ class OpenVINOEngine:
                 ):  # where OpenVINO keeps an .onnx file's metadata_props
                     strings[key] = str(model.get_rt_info(["framework", key]).value)
             self.meta = ModelMeta.from_strings(strings, path)
-            # A compiled-model cache was tried: it saves 0.05 s of a 1.5 s cold start for twice the model's size on disk.
+            # No compiled-model cache: it saves 0.05 s of a start, for twice the model's size on disk.
             settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.HINTS[precision]}
             self.compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
@@ -145,7 +146,8 @@ class ONNXRuntimeEngine:
 
 
 class TorchEngine:
-    """A checkpoint folder, a published MCNN .h5 file, or a CountingModel. On CUDA "auto" is fp16, on the CPU fp32."""
+    """A checkpoint folder, a published MCNN .h5 file, or a CountingModel. On CUDA "auto" is fp16, on the CPU
+    fp32."""
 
     def __init__(self, path, precision: str = "auto"):
         torch = _import("torch", "headcount[train]", path)
@@ -153,7 +155,7 @@ class TorchEngine:
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         network = models.load(path) if isinstance(path, (str, Path)) else path.eval()
-        self.model = network.to(device, memory_format=torch.channels_last)
+        self.model = network.to(device).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             self.meta = describe(self.model, Path(path) if isinstance(path, (str, Path)) else None)
         self.torch, self.device, self.name = torch, device, f"torch ({device})"
@@ -184,8 +186,9 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
     """Open a model for counting.
 
     Args:
-        path: an .onnx file, a checkpoint folder (config.json and model.safetensors) or a published MCNN .h5 file.
-        engine: openvino, onnxruntime, torch or auto: torch for a checkpoint; for an .onnx file OpenVINO, or
+        path: an .onnx file, a checkpoint folder (config.json and model.safetensors) or a published MCNN .h5
+        file. engine: openvino, onnxruntime, torch or auto: torch for a checkpoint; for an .onnx file
+        OpenVINO, or
             ONNX Runtime where that is the one installed.
         precision: auto, fp32, fp16 or bf16; auto is half precision where the hardware computes in it.
 
@@ -224,7 +227,8 @@ def installed(name: str) -> bool:
 
 
 def describe(model, folder: Path | None = None) -> ModelMeta:
-    """The ModelMeta of a CountingModel. Its training data is named by the run.json beside its checkpoint folder."""
+    """The ModelMeta of a CountingModel. Its training data is named by the run.json beside its checkpoint
+    folder."""
     from . import __version__
 
     predicted = model(model.luma.new_zeros(1, 3, model.pad, model.pad)).mask_logits

@@ -1,8 +1,9 @@
-"""A checkpoint to one .onnx file that is as good as the checkpoint: any picture size, all weights inside, and checked.
+"""A checkpoint to one .onnx file that is as good as the checkpoint: any picture size, all weights inside, and
+checked.
 
-What is unusual: weights are stored in half precision with a cast to float32 in the graph, which every runtime folds away
-when it loads them, so that the file is half as large and each engine still chooses what it computes in. No file is
-written unless its counts agree with torch's at three odd picture sizes.
+What is unusual: weights are stored in half precision with a cast to float32 in the graph, which every runtime
+folds away when it loads them, so that the file is half as large and each engine still chooses what it
+computes in. No file is written unless its counts agree with torch's at three odd picture sizes.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import logging
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,9 +35,9 @@ class ExportError(RuntimeError):
 
 @dataclass(frozen=True)
 class ExportReport:
-    """path, megabytes of the file written. Relative count errors against torch, the worst over SIZES: `graph` of the
-    graph with whole weights, `stored` of the file (half-precision weights) computed in fp32, `auto` of the file computed
-    in `precision`, which this CPU chooses."""
+    """path, megabytes of the file written. Relative count errors against torch, the worst over SIZES: `graph`
+    of the graph with whole weights, `stored` of the file (half-precision weights) computed in fp32, `auto` of
+    the file computed in `precision`, which this CPU chooses."""
 
     path: Path
     megabytes: float
@@ -46,7 +48,8 @@ class ExportReport:
 
 
 class Graph(nn.Module):
-    """A CountingModel as the exported graph has it: image uint8 (N,H,W,3) -> density, mask, both float32 (N,h,w)."""
+    """A CountingModel as the exported graph has it: image uint8 (N,H,W,3) -> density, mask, both float32
+    (N,h,w)."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -71,23 +74,25 @@ def export(
     Args:
         checkpoint: a checkpoint folder, a published MCNN .h5 file, or a CountingModel.
         path: the .onnx file to write; its folder is made.
-        half: store weights in half precision (half the size; the precision of computing stays the engine's choice).
-        name, data, metrics: what the file says of itself: its name, what it was trained on, what it reached; None takes
+        half: store weights in half precision (half the size; the precision of computing stays the engine's
+        choice). name, data, metrics: what the file says of itself: its name, what it was trained on, what it
+        reached; None takes
             what the checkpoint says.
 
     Raises:
         ValueError: the checkpoint cannot be read, or the path is not an .onnx file's.
-        ExportError: the file would not count as the checkpoint does (more than TOLERANCE off); nothing is written.
+        ExportError: the file would not count as the checkpoint does (more than TOLERANCE off); nothing is
+        written.
     """
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise ValueError(f"{path}: the exported file must end in .onnx")
     folder = Path(checkpoint) if isinstance(checkpoint, (str, Path)) else None
-    model = models.load(folder) if folder else checkpoint
+    model = checkpoint if isinstance(checkpoint, models.CountingModel) else models.load(checkpoint)
     model = model.cpu().float().eval()
-    said = {"name": name, "data": data, "metrics": metrics}
     with torch.inference_mode():
         meta = describe(model, folder)
+    said: dict[str, Any] = {"name": name, "data": data, "metrics": metrics}
     meta = replace(meta, **{k: v for k, v in said.items() if v is not None})
     program = trace(model)
     for key, value in meta.to_strings().items():
@@ -103,7 +108,7 @@ def export(
     return replace(report, path=path)
 
 
-def trace(model: nn.Module):
+def trace(model: nn.Module) -> Any:
     """The ONNX ModelProto of a model, for any N, H and W."""
     try:
         import onnxscript  # noqa: F401  torch's exporter needs it, and says so in a page of text
@@ -130,11 +135,13 @@ def trace(model: nn.Module):
             external_data=False,
             verbose=False,
         )
+    assert program is not None  # with dynamo=True there always is one
     return program.model_proto
 
 
 def store_in_half(program) -> None:
-    """Make every convolution's weights float16 followed by a Cast to float32; biases and constants stay as they are."""
+    """Make every convolution's weights float16 followed by a Cast to float32; biases and constants stay as
+    they are."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts, limit = (
@@ -154,8 +161,8 @@ def store_in_half(program) -> None:
 
 
 def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
-    """Write the program to `path`, with its weights in half precision or not, having compared its counts with the
-    model's; ExportError where they differ."""
+    """Write the program to `path`, with its weights in half precision or not, having compared its counts with
+    the model's; ExportError where they differ."""
     images = [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
     own = [TorchEngine(model).run(image) for image in images]
 
@@ -191,7 +198,8 @@ def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
 
 
 def worst(reference: list, other: list) -> float:
-    """The largest relative error of the counts, sum |density| being 1 so that a count near 0 is no accident."""
+    """The largest relative error of the counts, sum |density| being 1 so that a count near 0 is no
+    accident."""
     pairs = zip(reference, other, strict=True)
     return max(float(abs(a[0].sum() - b[0].sum()) / max(np.abs(a[0]).sum(), 1e-6)) for a, b in pairs)
 

@@ -1,7 +1,9 @@
-"""Where the results of a command go: table, CSV or JSON lines, to the screen or a file; overlays; progress; complaints.
+"""Where the results of a command go: table, CSV or JSON lines, to the screen or a file; overlays; progress;
+complaints.
 
-What is unusual: whatever happens, what is written is whole. A file appears under its name when it is complete, Ctrl-C
-stops between two pictures, and a row is written at once, so that a reader at the other end of a pipe sees it.
+What is unusual: whatever happens, what is written is whole. A file appears under its name when it is
+complete, Ctrl-C stops between two pictures, and a row is written at once, so that a reader at the other end
+of a pipe sees it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,8 @@ def say(message: str) -> None:
 
 
 def overlay_paths(images: list[Path], folder: Path) -> list[Path]:
-    """A file in `folder` for each picture; the second x.jpg is x-2.overlay.jpg, whatever folder it comes from."""
+    """A file in `folder` for each picture; the second x.jpg is x-2.overlay.jpg, whatever folder it comes
+    from."""
     taken: dict[str, int] = {}
     targets = []
     for image in images:

@@ -144,6 +144,8 @@ def ground(rng: np.random.Generator, image: np.ndarray, horizon: float, metre_pe
     """Paint the ground plane below `horizon`; a metre is (row - horizon) * metre_per_row pixels."""
     height, width = image.shape[:2]
     first = int(max(0, np.ceil(horizon + 1)))
+    if first >= height:
+        return
     rows = np.arange(first, height, dtype=np.float32) - np.float32(horizon)
     metre = (rows * metre_per_row)[:, None]                                        # (rows, 1)
     across = (np.arange(width, dtype=np.float32)[None] - width / 2) / metre        # metres, (rows, width)

@@ -118,12 +118,12 @@ def _camera(rng: np.random.Generator, people: int, width: int, height: int) -> C
     """A camera under which `people` heads fit: heads shrink until they do."""
     tilt = int(rng.choice(3, p=[0.4, 0.35, 0.25]))
     horizon = height * rng.uniform(*[(0.12, 0.36), (-0.5, 0.06), (-2.5, -0.6)][tilt])
-    near = height * float(np.exp(rng.uniform(np.log(0.022), np.log(0.1))))   # head height in the bottom row
+    near = max(9.0, height * float(np.exp(rng.uniform(np.log(0.022), np.log(0.1)))))   # head height in the bottom row
     while True:
         k = near / (height - horizon)
         top = max(horizon + max(MIN_HEAD, 0.22 * near) / k, near * 0.4)
         room = width * (1 / (top - horizon) - 1 / (height - horizon)) / k**2   # heads of which each takes a square
-        if room * 0.58 > people or near < MIN_HEAD:
+        if room * 0.58 > people or near < 1.7 * MIN_HEAD:
             return Camera(horizon, k, min(top, height - 1.0), tilt)
         near *= 0.94
 
