@@ -239,7 +239,7 @@ def read_backbone_weights(name: str, file: str | Path | None) -> dict[str, Tenso
     Raises:
         ValueError: when the file cannot be read, or the backbone has no published weights.
     """
-    if file is None and name == "vgg16":
+    if file is None and name in ("vgg16", "csrnet"):
         return torch.hub.load_state_dict_from_url(VGG16_URL, map_location="cpu", weights_only=True)
     if file is None:
         raise ValueError(

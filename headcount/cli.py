@@ -14,7 +14,6 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -59,8 +58,7 @@ def count(
     model
         An .onnx file or a checkpoint folder; without it, the model that comes with headcount.
     format
-        table, csv (with a header) or jsonl (one object per picture). By default what --out ends in, else
-        table.
+        table, csv (with a header) or jsonl (one object per picture); by default what --out ends in, else table.
     out
         Write the results to this file instead of the screen; it appears when it is complete.
     overlay
@@ -80,9 +78,7 @@ def count(
     polygon = None if roi is None else parse_polygon(roi)
     check_target("--out", out)
     images = list_images(paths)
-    found_nothing = [
-        path for path in paths if path.is_dir() and not any(i.is_relative_to(path) for i in images)
-    ]
+    found_nothing = [path for path in paths if path.is_dir() and not any(i.is_relative_to(path) for i in images)]
     for folder in found_nothing:
         say(f"{folder}: no pictures in this folder")
     if not images:
@@ -189,7 +185,6 @@ def train(
     settings
         Change one setting of the recipe, as steps=1000 or model.fusion=plain; may be given again.
     """
-    need_torch("train")
     from .train import load_recipe, override
     from .train import train as run
 
@@ -228,7 +223,6 @@ def export(
     metric
         Something measured, as part_A_mae=65.7, to be kept in the file; may be given again.
     """
-    need_torch("export")
     from .export import ExportError
     from .export import export as write
 
@@ -323,11 +317,12 @@ def main(arguments: list[str] | None = None) -> None:
         code = 2
     except KeyboardInterrupt:
         code = 130
-    except (
-        BrokenPipeError
-    ):  # `headcount ... | head` read enough; and what is still buffered must not fail at exit
+    except BrokenPipeError:  # `headcount ... | head` read enough; and what is still buffered must not fail at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except ModuleNotFoundError as error:
+        say(f"this needs {error.name}, which is not installed: pip install 'headcount[train]'")
+        code = 1
     except (ValueError, OSError) as error:
         say(str(error))
         code = 1
@@ -343,21 +338,14 @@ def usage_errors() -> Iterator[None]:
         raise UsageError(error) from None
 
 
-def need_torch(command: str) -> None:
-    if find_spec("torch") is None:
-        raise OSError(f"headcount {command} needs torch: pip install 'headcount[train]'")
-
-
 def check_target(option: str, path: Path | None) -> None:
     """Refuse a file that cannot be written before any work is done for it."""
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UsageError(
-            f"{option} {path}: {'is a folder' if path.is_dir() else 'no such folder'}; give a file"
-        )
+        raise UsageError(f"{option} {path}: {'is a folder' if path.is_dir() else 'no such folder'}; give a file")
 
 
 def parse_polygon(text: str) -> list[tuple[float, float]]:
-    """ "0,0 400,0 400,300" -> [(0, 0), (400, 0), (400, 300)]."""
+    """The corners of a polygon written "0,0 400,0 400,300"."""
     try:
         corners = [(float(x), float(y)) for x, y in (corner.split(",") for corner in text.split())]
     except ValueError:

@@ -31,9 +31,9 @@ class CountResult:
 
     count: people, `density.sum()`; nan where `error` says why there is none.
     density, mask: float32 (h,w), people per cell and the probability 0..1 that people are there.
-    width, height: of the picture as it was given, pixels. stride: pixels of it per cell; less than the
-    model's where the picture was enlarged to be counted. seconds: from image to count. model: its name. path:
-    the file, if it was one.
+    width, height: of the picture as it was given, pixels.
+    stride: pixels of it per cell; less than the model's where the picture was enlarged to be counted.
+    seconds: from image to count. model: its name. path: the file, if it was one.
     """
 
     count: float
@@ -48,8 +48,7 @@ class CountResult:
     error: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """path, count, width, height, seconds, model, ready for JSON; of a failed one also `error`, its count
-        None."""
+        """path, count, width, height, seconds, model, ready for JSON; of a failed one also `error`, its count None."""
         row = {
             "path": self.path,
             "count": None if self.error else round(self.count, 2),
@@ -61,17 +60,15 @@ class CountResult:
         return {**row, "error": self.error} if self.error else row
 
     def overlay(self, image: Any) -> np.ndarray:
-        """The picture this was counted in (path, bytes, Pillow picture or array) with its density on top:
-        uint8 (H,W,3)."""
+        """The picture this was counted in, given again as `Counter.count` takes it, under its density: uint8 (H,W,3)."""
         from .heatmap import overlay
 
-        return overlay(as_image(image), self.density, self.count)
+        return overlay(as_image(image), self.density, self.count, self.stride)
 
 
 @dataclass(frozen=True)
 class Counter:
-    """Counts with one open model. `max_tile`: larger pictures, in pixels, are cut in tiles of at most this
-    size."""
+    """Counts with one open model. `max_tile`: larger pictures, in pixels, are cut in tiles of at most this size."""
 
     engine: Engine
     max_tile: int = MAX_TILE
@@ -80,10 +77,10 @@ class Counter:
         """Count the people in one picture.
 
         Args:
-            x: a path, the bytes of a file, a Pillow picture, a uint8 array (H,W), (H,W,3) RGB or (H,W,4), or
-            a video Frame. roi: a polygon (P,2), x then y in pixels of the picture: the rest is blackened, and
-            cells whose centre is
-                outside are not counted.
+            x: a path, the bytes of a file, a Pillow picture, a uint8 array (H,W), (H,W,3) RGB or (H,W,4), or a
+                video Frame.
+            roi: a polygon (P,2), x then y in pixels of the picture: the rest is blackened, and cells whose centre
+                is outside are not counted.
 
         Raises:
             ValueError: for a picture that cannot be read, or a bad polygon; one line.
@@ -112,8 +109,7 @@ class Counter:
         )
 
     def count_many(self, xs: Iterable[Any], roi: Any = None) -> Iterator[CountResult]:
-        """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any
-        sizes.
+        """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any sizes.
 
         A bad input gives a CountResult with `error` set and count nan, in its place, and the others go on.
         """
@@ -135,8 +131,8 @@ def load(model: str | Path | None = None, engine: str = "auto", precision: str =
     """Open a model for counting.
 
     Args:
-        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file; None takes the one that comes
-        with headcount. engine: auto, openvino, onnxruntime or torch.
+        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file; None takes headcount's own.
+        engine: auto, openvino, onnxruntime or torch.
         precision: auto, fp32, fp16 or bf16.
 
     Raises:
@@ -169,8 +165,7 @@ def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
 
 
 def run_tiled(engine: Engine, image: np.ndarray, max_tile: int) -> tuple[np.ndarray, np.ndarray]:
-    """Density and mask, float32 (h,w), of an image (H,W,3) of any size, run in pieces of at most `max_tile`
-    pixels."""
+    """Density and mask, float32 (h,w), of an image (H,W,3) of any size, in pieces of at most `max_tile` pixels."""
     height, width = image.shape[:2]
     stride = engine.meta.stride
     rows, columns = plan_tiles(height, width, max_tile, engine.meta.pad, engine.meta.halo)
@@ -189,20 +184,18 @@ def run_tiled(engine: Engine, image: np.ndarray, max_tile: int) -> tuple[np.ndar
     return density, mask
 
 
-def plan_tiles(
-    height: int, width: int, max_tile: int, pad: int, halo: int
-) -> tuple[list[tuple], list[tuple]]:
+def plan_tiles(height: int, width: int, max_tile: int, pad: int, halo: int) -> tuple[list[tuple], list[tuple]]:
     """Rows and columns of equal tiles: each (start, end, start with halo, end with halo), in pixels.
 
-    The longer side of the tile is split further until a tile with its halo has at most `max_tile` pixels, or
-    no pixels but its pad are left to split.
+    The longer side of the tile is split further until a tile with its halo has at most `max_tile` pixels; but none
+    is made smaller than its halo, which would be counting the same pixels many times over.
     """
     parts = [1, 1]
     while True:
         axes = [split(length, n, pad, halo) for length, n in zip((height, width), parts, strict=True)]
         sides = [max(high - low for _, _, low, high in axis) for axis in axes]
         sizes = [axis[0][1] - axis[0][0] for axis in axes]
-        can_split = [i for i in (0, 1) if sizes[i] > pad]
+        can_split = [i for i in (0, 1) if sizes[i] > max(pad, halo)]
         if sides[0] * sides[1] <= max_tile or not can_split:
             return axes[0], axes[1]
         longer = max(can_split, key=lambda i: sizes[i])
@@ -210,8 +203,7 @@ def plan_tiles(
 
 
 def split(length: int, parts: int, pad: int, halo: int) -> list[tuple[int, int, int, int]]:
-    """One axis in at most `parts` equal pieces that start at multiples of `pad`, each with `halo` on both
-    sides."""
+    """One axis in at most `parts` equal pieces that start at multiples of `pad`, each with `halo` on both sides."""
     halo = math.ceil(halo / pad) * pad
     size = math.ceil(length / parts / pad) * pad
     ends = [(start, min(start + size, length)) for start in range(0, length, size)]
@@ -219,8 +211,7 @@ def split(length: int, parts: int, pad: int, halo: int) -> list[tuple[int, int, 
 
 
 def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:
-    """uint8 (H,W): 1 where a pixel's centre is inside the polygon (P,2), P >= 3. ValueError for anything
-    else."""
+    """uint8 (H,W): 1 where a pixel's centre is inside the polygon (P,2), P >= 3. ValueError for anything else."""
     import cv2
 
     try:
@@ -228,13 +219,9 @@ def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:
     except (TypeError, ValueError):
         corners = np.zeros(0)
     if corners.ndim != 2 or corners.shape[1] != 2 or len(corners) < 3 or not np.isfinite(corners).all():
-        raise ValueError(
-            "roi: give at least three corners, x then y in pixels: [[0, 0], [400, 0], [400, 300]]"
-        )
+        raise ValueError("roi: give at least three corners, x then y in pixels: [[0, 0], [400, 0], [400, 300]]")
     inside = np.zeros((height, width), np.uint8)
-    fixed = (
-        np.round((corners - 0.5) * 256).clip(-(2**30), 2**30).astype(np.int32)
-    )  # pixel i's centre is at i + 0.5
+    fixed = np.round((corners - 0.5) * 256).clip(-(2**30), 2**30).astype(np.int32)  # pixel i's centre is at i + 0.5
     cv2.fillPoly(inside, [fixed], 1, shift=8)
     if not inside.any():
         raise ValueError(f"roi: the polygon covers no pixel of a picture of {width}x{height}")

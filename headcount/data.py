@@ -19,7 +19,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from . import scenes
+from .counter import enlarge_to, polygon_mask
 from .media import read_image
+from .metrics import inside
 from .points import Sample
 from .targets import adaptive_sigma, count_map, density_map, mask_map
 
@@ -107,11 +109,10 @@ def enlargement(height: int, width: int, min_side: int) -> float:
 
 
 def whole(picture: Picture, config: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    scale = enlargement(*picture.image.shape[:2], config.min_side)
-    if scale == 1:
-        return picture.image, picture.points, picture.sigma
-    image = cv2.resize(picture.image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
-    return image, picture.points * np.float32(scale), picture.sigma * np.float32(scale)
+    """The whole picture as a Counter would see it."""
+    image = enlarge_to(picture.image, config.min_side)
+    scale = np.float32(image.shape[1] / picture.image.shape[1])
+    return image, picture.points * scale, picture.sigma * scale
 
 
 def random_crop(
@@ -130,8 +131,8 @@ def random_crop(
     shrinks = window_h > rows
     image = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     heads = (picture.points - np.float32([left, top])) * zoom
-    inside = ((heads >= 0) & (heads < np.float32([columns, rows]))).all(axis=1)
-    return image, heads[inside], picture.sigma[inside] * zoom[1]
+    kept = ((heads >= 0) & (heads < np.float32([columns, rows]))).all(axis=1)
+    return image, heads[kept], picture.sigma[kept] * zoom[1]
 
 
 def mirror(image: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -175,11 +176,8 @@ def open_pictures(samples: Sequence[Sample], config: DataConfig) -> list[Picture
     for sample in samples:
         image, heads = read_image(sample.image), sample.points
         if sample.roi is not None:
-            inside = np.zeros(image.shape[:2], np.uint8)
-            cv2.fillPoly(inside, [sample.roi.round().astype(np.int32)], 1)
-            image = image * inside[..., None]
-            at = np.minimum(heads.astype(int), [image.shape[1] - 1, image.shape[0] - 1])
-            heads = heads[inside[at[:, 1], at[:, 0]] > 0]
+            mask = polygon_mask(sample.roi, *image.shape[:2])  # (H,W)
+            image, heads = image * mask[..., None], heads[inside(heads, sample.roi)]
         pictures.append(make_picture(image, heads, config, str(sample.image)))
     return pictures
 

@@ -90,27 +90,21 @@ class OpenVINOEngine:
         if precision == "auto":
             precision = [*half, "fp32"][0]
         elif precision != "fp32" and precision not in half:
-            raise EngineError(
-                f"precision {precision}: this CPU has no {precision}; use {_or('auto', 'fp32', *half)}"
-            )
+            raise EngineError(f"precision {precision}: this CPU has no {precision}; use {_or('auto', 'fp32', *half)}")
         try:
             model = core.read_model(path)
             strings = {}
             for key in (f.name for f in fields(ModelMeta)):
-                if model.has_rt_info(
-                    ["framework", key]
-                ):  # where OpenVINO keeps an .onnx file's metadata_props
+                if model.has_rt_info(["framework", key]):  # where OpenVINO keeps an .onnx file's metadata_props
                     strings[key] = str(model.get_rt_info(["framework", key]).value)
             self.meta = ModelMeta.from_strings(strings, path)
             # No compiled-model cache: it saves 0.05 s of a start, for twice the model's size on disk.
             settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": self.HINTS[precision]}
             self.compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
-            raise EngineError(f"{path}: OpenVINO cannot read it: {_first_line(error)}") from None
+            raise EngineError(f"{path}: OpenVINO cannot read it: {_last_line(error)}") from None
         self.name, self.precision = "openvino", precision
-        self.lock = (
-            threading.Lock()
-        )  # one inference at a time uses every core, and the request's buffers are shared
+        self.lock = threading.Lock()  # one inference at a time uses every core, and the request's buffers are shared
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         with self.lock:
@@ -128,14 +122,12 @@ class ONNXRuntimeEngine:
         if precision not in ("auto", "fp32"):
             raise EngineError(f"precision {precision}: ONNX Runtime computes in fp32 here; use auto or fp32")
         options = runtime.SessionOptions()
-        options.log_severity_level = (
-            3  # errors; a missing GPU driver shows in `name`, not as pages of warnings
-        )
+        options.log_severity_level = 3  # errors; a missing GPU driver shows in `name`, not as pages of warnings
         providers = [p for p in self.PROVIDERS if p in runtime.get_available_providers()]
         try:
             self.session = runtime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # its exceptions share no base class of their own
-            raise EngineError(f"{path}: ONNX Runtime cannot read it: {_first_line(error)}") from None
+            raise EngineError(f"{path}: ONNX Runtime cannot read it: {_last_line(error)}") from None
         self.meta = ModelMeta.from_strings(self.session.get_modelmeta().custom_metadata_map, path)
         self.name = f"onnxruntime ({self.PROVIDERS[self.session.get_providers()[0]]})"
         self.precision = "fp32"
@@ -146,15 +138,14 @@ class ONNXRuntimeEngine:
 
 
 class TorchEngine:
-    """A checkpoint folder, a published MCNN .h5 file, or a CountingModel. On CUDA "auto" is fp16, on the CPU
-    fp32."""
+    """A checkpoint folder, a published MCNN .h5 file, or a CountingModel. "auto" is fp16 on CUDA, fp32 elsewhere."""
 
     def __init__(self, path, precision: str = "auto"):
         torch = _import("torch", "headcount[train]", path)
         from . import model as models
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        network = models.load(path) if isinstance(path, (str, Path)) else path.eval()
+        network: Any = models.load(path) if isinstance(path, (str, Path)) else path.eval()
         self.model = network.to(device).to(memory_format=torch.channels_last)
         with torch.inference_mode():
             self.meta = describe(self.model, Path(path) if isinstance(path, (str, Path)) else None)
@@ -163,9 +154,7 @@ class TorchEngine:
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch = self.torch
-        image = (
-            torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)
-        )  # (N,3,H,W)
+        image = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)  # (N,3,H,W)
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
         with torch.inference_mode(), torch.autocast(self.device, dtype=half, enabled=half is not None):
             output = self.model(image)
@@ -186,9 +175,8 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
     """Open a model for counting.
 
     Args:
-        path: an .onnx file, a checkpoint folder (config.json and model.safetensors) or a published MCNN .h5
-        file. engine: openvino, onnxruntime, torch or auto: torch for a checkpoint; for an .onnx file
-        OpenVINO, or
+        path: an .onnx file, a checkpoint folder (config.json and model.safetensors) or a published MCNN .h5 file.
+        engine: openvino, onnxruntime, torch or auto: torch for a checkpoint; for an .onnx file OpenVINO, or
             ONNX Runtime where that is the one installed.
         precision: auto, fp32, fp16 or bf16; auto is half precision where the hardware computes in it.
 
@@ -211,7 +199,7 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
     try:
         return ENGINES[engine](path, precision)
     except ValueError as error:  # a model file that torch's side refuses
-        raise error if isinstance(error, EngineError) else EngineError(_first_line(error)) from None
+        raise error if isinstance(error, EngineError) else EngineError(_last_line(error)) from None
 
 
 def choose(path: Path) -> str:
@@ -233,7 +221,9 @@ def describe(model, folder: Path | None = None) -> ModelMeta:
 
     predicted = model(model.luma.new_zeros(1, 3, model.pad, model.pad)).mask_logits
     run = folder.parent / "run.json" if folder else None
-    sets = json.loads(run.read_text(encoding="utf-8"))["config"]["sets"] if run and run.is_file() else {}
+    sets = (
+        json.loads(run.read_text(encoding="utf-8")).get("config", {}).get("sets", {}) if run and run.is_file() else {}
+    )
     return ModelMeta(
         name=model.config.name,
         stride=model.stride,
@@ -258,6 +248,6 @@ def _or(*choices: str) -> str:
     return ", ".join(choices[:-1]) + f" or {choices[-1]}" if len(choices) > 1 else choices[0]
 
 
-def _first_line(error: Exception) -> str:
+def _last_line(error: Exception) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,5 +1,4 @@
-"""A checkpoint to one .onnx file that is as good as the checkpoint: any picture size, all weights inside, and
-checked.
+"""A checkpoint to one .onnx file that is as good: any picture size, all weights inside, and checked.
 
 What is unusual: weights are stored in half precision with a cast to float32 in the graph, which every runtime
 folds away when it loads them, so that the file is half as large and each engine still chooses what it
@@ -21,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from . import model as models
-from .engines import EngineError, OpenVINOEngine, TorchEngine, describe
+from .engines import EngineError, OpenVINOEngine, describe
 
 TOLERANCE = 0.001  # relative count error of the graph in fp32
 HALF_TOLERANCE = 0.01  # and once its weights are stored in half precision
@@ -48,8 +47,7 @@ class ExportReport:
 
 
 class Graph(nn.Module):
-    """A CountingModel as the exported graph has it: image uint8 (N,H,W,3) -> density, mask, both float32
-    (N,h,w)."""
+    """A CountingModel as the exported graph has it: image uint8 (N,H,W,3) -> density, mask: float32 (N,h,w)."""
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -74,15 +72,13 @@ def export(
     Args:
         checkpoint: a checkpoint folder, a published MCNN .h5 file, or a CountingModel.
         path: the .onnx file to write; its folder is made.
-        half: store weights in half precision (half the size; the precision of computing stays the engine's
-        choice). name, data, metrics: what the file says of itself: its name, what it was trained on, what it
-        reached; None takes
-            what the checkpoint says.
+        half: store weights in half precision: half the size; what it computes in stays the engine's choice.
+        name, data, metrics: what the file says of itself: its name, what it was trained on, what it reached.
+            None takes what the checkpoint says.
 
     Raises:
         ValueError: the checkpoint cannot be read, or the path is not an .onnx file's.
-        ExportError: the file would not count as the checkpoint does (more than TOLERANCE off); nothing is
-        written.
+        ExportError: the file would not count as the checkpoint does; nothing is written.
     """
     path = Path(path)
     if path.suffix.lower() != ".onnx":
@@ -114,15 +110,10 @@ def trace(model: nn.Module) -> Any:
         import onnxscript  # noqa: F401  torch's exporter needs it, and says so in a page of text
     except ImportError:
         raise ExportError("exporting needs onnx and onnxscript: pip install 'headcount[train]'") from None
-    example = torch.zeros(
-        2, 123, 157, 3, dtype=torch.uint8
-    )  # odd and unequal, so that no size is taken for a constant
+    example = torch.zeros(2, 123, 157, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken for a constant
     any_size = {axis: torch.export.Dim.DYNAMIC for axis in (0, 1, 2)}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):  # its progress is of no use to users
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # its progress is of no use to users
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             Graph(model).eval(),
@@ -140,14 +131,11 @@ def trace(model: nn.Module) -> Any:
 
 
 def store_in_half(program) -> None:
-    """Make every convolution's weights float16 followed by a Cast to float32; biases and constants stay as
-    they are."""
+    """Make every convolution's weights float16 followed by a Cast to float32; biases and constants stay."""
     from onnx import TensorProto, helper, numpy_helper
 
-    casts, limit = (
-        [],
-        np.finfo(np.float16).max,
-    )  # a weight beyond it is clipped: the check tells whether that matters
+    limit = np.finfo(np.float16).max  # a weight beyond it is clipped: the check tells whether that matters
+    casts = []
     for tensor in program.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 4:
             continue
@@ -164,7 +152,8 @@ def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
     """Write the program to `path`, with its weights in half precision or not, having compared its counts with
     the model's; ExportError where they differ."""
     images = [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
-    own = [TorchEngine(model).run(image) for image in images]
+    with torch.inference_mode():
+        own = [[m.numpy() for m in Graph(model)(torch.from_numpy(image))] for image in images]
 
     def counted(precision: str) -> tuple[list, str]:
         path.write_bytes(program.SerializeToString())
@@ -183,23 +172,18 @@ def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
             raise ExportError(f"at {size} the exported mask differs from torch's")
     graph = worst(own, exact)
     if not graph <= TOLERANCE:
-        raise ExportError(
-            f"the exported graph's counts are {graph:.2%} off torch's; {TOLERANCE:.1%} is allowed"
-        )
+        raise ExportError(f"the exported graph's counts are {graph:.2%} off torch's; {TOLERANCE:.1%} is allowed")
     if half:
         store_in_half(program)
     stored = worst(own, counted("fp32")[0])
     if not stored <= HALF_TOLERANCE:
-        raise ExportError(
-            f"half precision weights put counts {stored:.2%} off; export with half=False (--no-half)"
-        )
+        raise ExportError(f"half precision weights put counts {stored:.2%} off; export with half=False (--no-half)")
     fast, precision = counted("auto")
     return ExportReport(path, path.stat().st_size / 1e6, graph, stored, worst(own, fast), precision)
 
 
 def worst(reference: list, other: list) -> float:
-    """The largest relative error of the counts, sum |density| being 1 so that a count near 0 is no
-    accident."""
+    """The largest error of the counts, relative to sum |density|, so that a sum near 0 is no accident."""
     pairs = zip(reference, other, strict=True)
     return max(float(abs(a[0].sum() - b[0].sum()) / max(np.abs(a[0]).sum(), 1e-6)) for a, b in pairs)
 

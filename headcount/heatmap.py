@@ -31,14 +31,15 @@ def reduce(density: np.ndarray, factor: int) -> np.ndarray:
 def enlarge(density: np.ndarray, height: int, width: int, stride: float | None = None) -> np.ndarray:
     """Resample (h,w) people per cell to float32 (height,width) people per pixel; the sum stays the same.
 
-    `stride` is the size of a cell in pixels, for maps whose last cells reach past the picture's edge; without it the map
-    spans the picture exactly.
+    `stride` is the size of a cell in pixels, for maps whose last cells reach past the picture's edge; without it the
+    map spans the picture exactly.
     """
     total = float(density.sum(dtype=np.float64))
     h, w = density.shape
     full_height, full_width = (height, width) if stride is None else (round(h * stride), round(w * stride))
     how = cv2.INTER_AREA if full_height < h else cv2.INTER_LINEAR
-    full = cv2.resize(np.float32(density), (max(1, full_width), max(1, full_height)), interpolation=how)[:height, :width]
+    size = (max(1, full_width), max(1, full_height))
+    full = cv2.resize(density.astype(np.float32), size, interpolation=how)[:height, :width]
     if full.shape != (height, width):   # a stride that ends short of the edge
         full = np.pad(full, ((0, height - full.shape[0]), (0, width - full.shape[1])))
     mass = float(full.sum(dtype=np.float64))
@@ -52,13 +53,18 @@ def colours(level: np.ndarray) -> np.ndarray:
 
 
 def heat(density: np.ndarray, height: int, width: int, peak: float | None = None) -> np.ndarray:
-    """A density map alone, uint8 (height,width,3): black where nobody is. `peak`: people per 100 x 100 px that is brightest."""
+    """A density map alone, uint8 (height,width,3): black where nobody is.
+
+    `peak` is what gets the brightest colour, in people per 100 x 100 px: give the same to maps that are compared.
+    """
     crowding = enlarge(density, height, width) * PATCH
     level = np.clip(crowding / (peak or _peak(crowding)), 0, 1)
     return (colours(level) * np.minimum(1, level * 8)[:, :, None]).astype(np.uint8)
 
 
-def overlay(image: np.ndarray, density: np.ndarray, count: float | None = None, stride: float | None = None) -> np.ndarray:
+def overlay(
+    image: np.ndarray, density: np.ndarray, count: float | None = None, stride: float | None = None
+) -> np.ndarray:
     """The photo uint8 (H,W,3) under its density (h,w): same size, with the count and a legend where there is room.
 
     Empty places stay clear. `count` is what the caption says, the density's sum when None; `stride` as for `enlarge`.
@@ -172,7 +178,7 @@ def _legend(picture: np.ndarray, peak: float) -> None:
 def _plate(picture: np.ndarray, x: int, y: int, w: int, h: int) -> None:
     """Darken a rectangle so that white text on it can be read on any photo."""
     part = picture[y:y + h, x:x + w]
-    part[:] = (part * 0.28 + np.float32(INK) * 0.5).astype(np.uint8)
+    part[:] = (part * 0.28 + np.array(INK, np.float32) * 0.5).astype(np.uint8)
 
 
 def _stroke(scale: float) -> int:

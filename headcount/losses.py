@@ -56,7 +56,7 @@ class CountLoss(nn.Module):
         if config.likelihood and output.rate is not None and output.mask_logits is not None:
             terms["likelihood"] = zip_loss(output.mask_logits, output.rate, counts)
         if config.blocks:
-            terms["blocks"] = sum(block_error(output.density, counts, k) for k in config.block_cells)
+            terms["blocks"] = torch.stack([block_error(output.density, counts, k) for k in config.block_cells]).sum()
         if config.count:
             terms["count"] = (output.density.sum((1, 2)) - counts.sum((1, 2))).abs().mean()
         if not terms:
@@ -75,7 +75,8 @@ def focal_loss(logits: Tensor, mask: Tensor, gamma: float) -> Tensor:
     cross_entropy = F.binary_cross_entropy_with_logits(logits, mask, reduction="none")  # -log p_t
     if gamma == 0:
         return cross_entropy.mean()
-    return ((1 - torch.exp(-cross_entropy)) ** gamma * cross_entropy).mean()
+    wrong = -torch.expm1(-cross_entropy)  # 1 - p_t, exact where it is small
+    return (wrong.clamp(min=1e-8) ** gamma * cross_entropy).mean()  # 0 ** gamma has no gradient for gamma < 1
 
 
 def zip_loss(mask_logits: Tensor, rate: Tensor, counts: Tensor) -> Tensor:
@@ -88,7 +89,7 @@ def zip_loss(mask_logits: Tensor, rate: Tensor, counts: Tensor) -> Tensor:
 
 
 def block_error(predicted: Tensor, counts: Tensor, cells: int) -> Tensor:
-    """L1 on the counts of square blocks of cells, summed over blocks, averaged over the batch."""
-    area = cells * cells
-    difference = F.avg_pool2d((predicted - counts).unsqueeze(1), cells, ceil_mode=False) * area
+    """L1 on the counts of square blocks of cells, summed over blocks, averaged over the batch; a block that the border
+    cuts counts what is left of it."""
+    difference = F.avg_pool2d((predicted - counts).unsqueeze(1), cells, ceil_mode=True, divisor_override=1)
     return difference.abs().sum((1, 2, 3)).mean()

@@ -1,9 +1,9 @@
 """Pictures and video in, RGB uint8 arrays out.
 
-What is unusual: Pillow alone decodes stills, so every caller (training, counting, the server) sees the same pixels, upright
-by their EXIF orientation. The header is read first, and a picture over the pixel limit is refused before it is decoded.
-Pillow and OpenCV are imported on first use, because a command must start fast. Everything that goes wrong with a file is
-one MediaError: one line with the file, what is wrong, and what to do.
+What is unusual: Pillow alone decodes stills, so every caller (training, counting, the server) sees the same pixels,
+upright by their EXIF orientation. The header is read first, and a picture over the pixel limit is refused before it is
+decoded. Pillow and OpenCV are imported on first use, because a command must start fast. Everything that goes wrong with
+a file is one MediaError: one line with the file, what is wrong, and what to do.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _SAVE = {
 }
 _pillow_limit = threading.Lock()
 
+Source = str | os.PathLike | bytes | bytearray | memoryview  # a file, or the bytes of one
+
 
 class MediaError(ValueError):
     """A picture or video that cannot be read or written. The message is one line: file, what is wrong, what to do."""
@@ -47,7 +49,7 @@ class Frame:
     image: np.ndarray
 
 
-def read_image(source: str | Path | bytes, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a JPEG, PNG, WebP, BMP or TIFF file, or its bytes, as uint8 (H,W,3) RGB, upright.
 
     Grey, palette and CMYK become RGB; 16 bits keep their upper 8; transparency is laid on white; the first picture of
@@ -89,7 +91,7 @@ def as_image(x: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return np.ascontiguousarray(array)
 
 
-def image_size(source: str | Path | bytes) -> tuple[int, int]:
+def image_size(source: Source) -> tuple[int, int]:
     """(width, height) in pixels of the upright picture, from its header alone. Raises MediaError."""
     picture, _ = _open(source, max_pixels=None)
     with picture:
@@ -126,7 +128,7 @@ def write_image(path: str | Path, rgb: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.getvalue())
     except (OSError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be written ({_line(error)}); check the folder, disk and picture size") from error
+        raise MediaError(f"{path}: cannot be written ({_line(error)}); check the folder and picture size") from error
 
 
 def read_frames(source: str | Path | int, every: int = 1) -> Iterator[Frame]:
@@ -153,7 +155,7 @@ def read_frames(source: str | Path | int, every: int = 1) -> Iterator[Frame]:
                     yield Frame(index, time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
             index += 1
         if index == 0:
-            raise MediaError(f"{source}: no video frame can be read; convert it to MP4 (H.264) or WebM, or check the camera")
+            raise MediaError(f"{source}: no frame can be read; convert it to MP4 (H.264) or WebM, or check the camera")
     finally:
         video.release()
 
@@ -165,7 +167,7 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25.
         raise MediaError(f"{path}: cannot write '{path.suffix}' video; use .webm, .mp4 or .avi")
     import cv2
 
-    writer, size, count = None, None, 0
+    writer, size, count = None, (0, 0), 0
     try:
         for rgb in map(as_image, frames):
             if writer is None:
@@ -175,7 +177,8 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25.
                 if not writer.isOpened():
                     raise MediaError(f"{path}: the video cannot be opened for writing; check the folder, or use .webm")
             if (rgb.shape[1], rgb.shape[0]) != size:
-                raise MediaError(f"{path}: frame {count} is {rgb.shape[1]}x{rgb.shape[0]}, the first was {size}; resize it")
+                was = f"{rgb.shape[1]}x{rgb.shape[0]}, the first {size[0]}x{size[1]}"
+                raise MediaError(f"{path}: frame {count} is {was}; resize all frames to one size")
             writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
             count += 1
     except OSError as error:
@@ -188,23 +191,25 @@ def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25.
     return count
 
 
-def _open(source: str | Path | bytes, max_pixels: int | None):
+def _open(source: Source, max_pixels: int | None):
     """The Pillow picture with only its header read, and the name to use in errors."""
     from PIL import Image
 
     if isinstance(source, (bytes, bytearray, memoryview)):
-        name, opened = f"picture of {len(source)} bytes", io.BytesIO(source)
+        name = f"picture of {len(source)} bytes"
+        file: Any = io.BytesIO(source)
         if len(source) == 0:
             raise MediaError(f"{name}: is empty; send the whole file")
     else:
-        name, opened = str(source), source
+        name, file = str(source), source
         _check_file(source, "picture")
-    with _pillow_limit:  # our own limit below replaces Pillow's, which is fixed, and warns or refuses by its own numbers
+    with _pillow_limit:  # the limit below replaces Pillow's own, which warns and refuses at other sizes
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            picture = Image.open(opened, formats=_FORMATS)
+            picture = Image.open(file, formats=_FORMATS)
         except Exception as error:
-            raise MediaError(f"{name}: not a picture headcount can read; save it as JPEG, PNG, WebP, BMP or TIFF") from error
+            what = "not a picture headcount can read"
+            raise MediaError(f"{name}: {what}; save it as JPEG, PNG, WebP, BMP or TIFF") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     width, height = picture.size
@@ -215,7 +220,7 @@ def _open(source: str | Path | bytes, max_pixels: int | None):
     return picture, name
 
 
-def _check_file(path: str | Path, kind: str) -> None:
+def _check_file(path: str | os.PathLike, kind: str) -> None:
     """Raise MediaError unless `path` is a readable file with something in it."""
     try:
         if os.path.isdir(path):

@@ -151,9 +151,7 @@ class CountMetrics:
         )
 
 
-def game(
-    density: np.ndarray, points: np.ndarray, level: int, stride: float, width: float, height: float
-) -> float:
+def game(density: np.ndarray, points: np.ndarray, level: int, stride: float, width: float, height: float) -> float:
     """Grid Average Mean absolute Error of one image: |predicted - true| summed over 4**level equal regions.
 
     Guerrero-Gomez-Olmedo et al., *Extremely overlapping vehicle counting*, 2015. Level 0 is the absolute

@@ -6,18 +6,19 @@ size may be given, since padding and cropping happen here too. `image` is RGB in
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .backbones import BACKBONES
-from .fusion import FUSIONS
+from .fusion import FUSIONS, Fused
 from .peers import PEERS, load_published_mcnn
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's and Pillow's grey
@@ -33,6 +34,7 @@ class ModelConfig:
     dilation: of the heads' 3x3 convolutions (the paper's light network 1; on VGG16 2, as CSRNet).
     density_scale: the network's raw output is divided by this to give people per cell.
     min_side: the test-time rule; a picture whose short side is shorter is enlarged to it (0: never).
+    shrink: pictures are shrunk to the multiples of pad below (the published MCNN's rule), not padded to those above.
     init: "kaiming", or "normal", the paper's N(0, 0.01); pre-trained layers are loaded after it.
     mean, std: normalisation of 0..255 pixels; None takes the backbone's own.
     """
@@ -44,6 +46,7 @@ class ModelConfig:
     dilation: int = 1
     density_scale: float = 1.0
     min_side: int = 0
+    shrink: bool = False
     init: str = "kaiming"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
@@ -67,6 +70,15 @@ class CountingModel(nn.Module):
     Raises:
         ValueError: for an unknown backbone, fusion or init.
     """
+
+    stride: int
+    pad: int
+    halo: int
+    mean: Tensor
+    std: Tensor
+    luma: Tensor
+    backbone: Any  # one of BACKBONES or PEERS, with the attributes that backbones.py lists
+    head: Any  # one of FUSIONS; None beside a whole network
 
     def __init__(self, config: ModelConfig):
         super().__init__()
@@ -103,15 +115,19 @@ class CountingModel(nn.Module):
         """Count. `image`: RGB (N,3,H,W) in 0..255, uint8 or float. `mask`: ground truth (N,h,w), which product_gt and
         feature_gt need in training."""
         height, width = image.shape[-2:]
-        x = F.pad(self.normalise(image), (0, -width % self.pad, 0, -height % self.pad))
+        x = self.normalise(image)
+        if self.config.shrink:
+            x = shrink(x, self.pad)
+        x = F.pad(x, (0, -x.shape[-1] % self.pad, 0, -x.shape[-2] % self.pad))
         if self.head is None:
-            fused = (self.backbone(x).unsqueeze(1), None, None, None)
+            fused = Fused(self.backbone(x).unsqueeze(1))
         else:
             features = self.backbone(x)  # (N,C,H/stride,W/stride)
             fused = self.head(features, None if mask is None else fit_mask(mask, features))
         # ceil written so: ONNX's integer division truncates, and -(-a // b) would lose a row
         h, w = (height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride
         density, *others = [None if m is None else m[:, 0, :h, :w].float() for m in fused]
+        assert density is not None  # every network gives one
         return Output(density / self.config.density_scale, *others)
 
 
@@ -138,6 +154,22 @@ def initialise(model: nn.Module, init: str) -> None:
 
 def parameter_count(model: nn.Module) -> int:
     return sum(p.numel() for p in model.parameters())
+
+
+def multiply_adds(model: CountingModel, height: int, width: int) -> int:
+    """Multiply-adds of the convolutions for one picture of height x width; nothing is computed, only shapes."""
+    total = 0
+
+    def add(layer: nn.Module, _: object, output: Tensor) -> None:
+        nonlocal total
+        total += output.numel() * layer.weight[0].numel()  # each output is a product with one filter
+
+    shapes = copy.deepcopy(model).to("meta").eval()
+    for layer in shapes.modules():
+        if isinstance(layer, nn.Conv2d):
+            layer.register_forward_hook(add)
+    shapes(torch.empty(1, 3, height, width, device="meta"))
+    return total
 
 
 def config_from_dict(values: dict) -> ModelConfig:
@@ -170,7 +202,7 @@ def load(path: str | Path) -> CountingModel:
     """
     path = Path(path)
     if path.suffix == ".h5":
-        model = CountingModel(ModelConfig(name=path.stem, backbone="mcnn", fusion="plain"))
+        model = CountingModel(ModelConfig(name=path.stem, backbone="mcnn", fusion="plain", shrink=True))
         model.backbone = load_published_mcnn(path)
         return model.eval()
     from safetensors import SafetensorError
@@ -180,7 +212,7 @@ def load(path: str | Path) -> CountingModel:
         config = config_from_dict(json.loads((path / "config.json").read_text()))
         model = CountingModel(config)
         model.load_state_dict(load_file(path / "model.safetensors"))
-    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
         first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ValueError(
             f"{path}: not a headcount checkpoint (a folder with config.json and model.safetensors): {first_line}"

@@ -1,5 +1,4 @@
-"""Where the results of a command go: table, CSV or JSON lines, to the screen or a file; overlays; progress;
-complaints.
+"""Where a command's results go: a table, CSV or JSON lines, on the screen or in a file; overlays; progress; complaints.
 
 What is unusual: whatever happens, what is written is whole. A file appears under its name when it is
 complete, Ctrl-C stops between two pictures, and a row is written at once, so that a reader at the other end
@@ -33,8 +32,7 @@ def say(message: str) -> None:
 
 
 def overlay_paths(images: list[Path], folder: Path) -> list[Path]:
-    """A file in `folder` for each picture; the second x.jpg is x-2.overlay.jpg, whatever folder it comes
-    from."""
+    """A file in `folder` for each picture; the second x.jpg is x-2.overlay.jpg, whatever folder it comes from."""
     taken: dict[str, int] = {}
     targets = []
     for image in images:
@@ -92,8 +90,8 @@ def ctrl_c() -> Iterator[list[int]]:
 @contextlib.contextmanager
 def progress(total: int, stream: TextIO | None = None, form: str = "table") -> Iterator[Callable[[], None]]:
     """A bar on stderr, where that is a terminal that the results are not being written to."""
-    busy = stream is sys.stdout and sys.stdout.isatty() and form != "table"
-    if total < 2 or busy or not sys.stderr.isatty():
+    streaming = stream is not None and stream.isatty() and form != "table"
+    if total < 2 or streaming or not sys.stderr.isatty():
         yield lambda: None
         return
     from rich.console import Console
@@ -138,11 +136,8 @@ def table_writer(stream: TextIO) -> Callable[[Row | None], None]:
     return write
 
 
-WRITERS = {
-    "table": table_writer,
-    "csv": csv_writer,
-    "jsonl": jsonl_writer,
-}  # each: called per row, then with None
+# Each gives a function that is called with every row, and at the end with None.
+WRITERS = {"table": table_writer, "csv": csv_writer, "jsonl": jsonl_writer}
 
 
 def print_table(rows: list[Row], stream: TextIO) -> None:

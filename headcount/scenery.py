@@ -12,7 +12,8 @@ import numpy as np
 Colour = tuple[int, int, int]
 
 GREENS = [(46, 82, 38), (62, 98, 44), (84, 116, 52), (52, 90, 62), (104, 122, 58), (128, 108, 48)]
-WALLS = [(196, 178, 154), (168, 146, 124), (150, 92, 74), (188, 188, 184), (124, 130, 138), (216, 204, 182), (98, 96, 100)]
+WALLS = [(196, 178, 154), (168, 146, 124), (150, 92, 74), (188, 188, 184), (124, 130, 138), (216, 204, 182),
+         (98, 96, 100)]
 BRIGHT = [(200, 56, 48), (232, 168, 48), (52, 112, 176), (240, 240, 236), (64, 140, 92), (212, 108, 60), (120, 76, 148)]
 
 
@@ -21,11 +22,13 @@ BRIGHT = [(200, 56, 48), (232, 168, 48), (52, 112, 176), (240, 240, 236), (64, 1
 def pick(rng: np.random.Generator, colours, jitter: float = 10) -> Colour:
     """One of `colours`, a little changed."""
     colour = np.asarray(colours[rng.integers(len(colours))]) + rng.normal(0, jitter, 3) + rng.normal(0, jitter)
-    return tuple(int(c) for c in colour.clip(0, 255))
+    red, green, blue = (int(c) for c in colour.clip(0, 255))
+    return red, green, blue
 
 
 def shade(colour: Colour, factor: float) -> Colour:
-    return tuple(int(min(255, max(0, c * factor))) for c in colour)
+    red, green, blue = (int(min(255, max(0, c * factor))) for c in colour)
+    return red, green, blue
 
 
 def noise(rng: np.random.Generator, height: int, width: int, cell: float, octaves: int = 1) -> np.ndarray:
@@ -35,39 +38,41 @@ def noise(rng: np.random.Generator, height: int, width: int, cell: float, octave
         size = max(1.0, cell / 2**octave)
         grid = rng.standard_normal((int(height / size) + 3, int(width / size) + 3)).astype(np.float32)
         total += cv2.resize(grid, (width, height), interpolation=cv2.INTER_CUBIC) * 0.6**octave
-    return total / (total.std() + 1e-6)
+    return total / max(float(total.std()), 0.1)
 
 
 def speckle(rng: np.random.Generator, image: np.ndarray, cell: float, strength: float, octaves: int = 1) -> np.ndarray:
     """Lighten and darken an image by smooth noise; returns uint8."""
-    field = 1 + strength * noise(rng, *image.shape[:2], cell, octaves)
+    field = 1 + strength * noise(rng, image.shape[0], image.shape[1], cell, octaves)
     return (image * field[:, :, None]).clip(0, 255).astype(np.uint8)
 
 
 def fade(height: int, width: int, top: Colour, bottom: Colour) -> np.ndarray:
     """A vertical gradient, uint8 (height,width,3)."""
     t = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
-    rows = np.float32(top) * (1 - t) + np.float32(bottom) * t
+    rows = np.array(top, np.float32) * (1 - t) + np.array(bottom, np.float32) * t
     return np.repeat(rows, width, axis=1).clip(0, 255).astype(np.uint8)
 
 
 def polygon(image: np.ndarray, points, colour: Colour) -> None:
-    cv2.fillPoly(image, [np.round(np.float64(points) * 16).astype(np.int32)], colour, cv2.LINE_AA, shift=4)
+    corners = np.round(np.array(points, np.float64) * 16).astype(np.int32)
+    cv2.fillPoly(image, [corners], colour, cv2.LINE_AA, shift=4)
 
 
 def box(image: np.ndarray, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
     polygon(image, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
 
 
-def ellipse(image: np.ndarray, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+def ellipse(image: np.ndarray, x: float, y: float, rx: float, ry: float, colour: Colour | int) -> None:
     centre, axes = (round(x * 16), round(y * 16)), (max(1, round(rx * 16)), max(1, round(ry * 16)))
-    cv2.ellipse(image, centre, axes, 0, 0, 360, colour, -1, cv2.LINE_AA, shift=4)
+    cv2.ellipse(image, centre, axes, 0, 0, 360, np.atleast_1d(colour).tolist(), -1, cv2.LINE_AA, shift=4)
 
 
 def ball(image: np.ndarray, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
     """An ellipse lit from the upper left."""
     for step, light in ((0.0, 0.62), (0.12, 0.84), (0.24, 1.0), (0.4, 1.16)):
-        ellipse(image, x - rx * step * 0.7, y - ry * step * 0.8, rx * (1 - step), ry * (1 - step), shade(colour, light))
+        small, lit = 1 - step, shade(colour, light)
+        ellipse(image, x - rx * step * 0.7, y - ry * step * 0.8, rx * small, ry * small, lit)
 
 
 def line(image: np.ndarray, x0: float, y0: float, x1: float, y1: float, colour: Colour, thickness: float) -> None:
@@ -83,8 +88,9 @@ SKIES = [((86, 138, 196), (208, 224, 236)), ((128, 150, 176), (216, 218, 220)), 
 
 def sky(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     image = fade(height, width, *SKIES[rng.choice(len(SKIES), p=[0.45, 0.2, 0.15, 0.12, 0.08])]).astype(np.float32)
-    cloud = (noise(rng, height, width, max(width, height) / 4, 5) * 0.4 + rng.uniform(-0.4, 0.3)).clip(0, 0.85)[:, :, None]
-    white = 0.35 * image.mean() + np.float32((150, 150, 154))
+    cloud = noise(rng, height, width, max(width, height) / 4, 5) * 0.4 + rng.uniform(-0.4, 0.3)
+    cloud = cloud.clip(0, 0.85)[:, :, None]
+    white = 0.35 * image.mean() + np.array((150, 150, 154), np.float32)
     return (image * (1 - cloud) + white * cloud).clip(0, 255).astype(np.uint8)
 
 
@@ -109,7 +115,8 @@ def facades(rng: np.random.Generator, image: np.ndarray, base: float, metre: flo
                 polygon(image, [(left, bottom), (left, top), (right, top)], shade(glass, rng.uniform(1.0, 1.6)))
                 line(image, (left + right) / 2, top, (left + right) / 2, bottom, shade(wall, 1.2), 0.08 * metre)
                 box(image, left - 0.15 * metre, bottom, right + 0.15 * metre, bottom + 0.15 * metre, shade(wall, 0.65))
-        box(image, x + 0.5 * metre, base - 2.9 * metre, x + wide - 0.5 * metre, base, shade(glass, rng.uniform(0.6, 1.3)))
+        shop = shade(glass, rng.uniform(0.6, 1.3))
+        box(image, x + 0.5 * metre, base - 2.9 * metre, x + wide - 0.5 * metre, base, shop)
         if rng.random() < 0.6:
             awning = pick(rng, BRIGHT)
             for i in range(8):
@@ -132,7 +139,8 @@ def texture(rng: np.random.Generator, kind: str) -> np.ndarray:
         tones = rng.normal(1, 0.15 if kind == "tiles" else 0.07, (512 // size, 512 // size, 1)).astype(np.float32)
         image = (image * np.kron(tones, np.ones((size, size, 1), np.float32))).clip(0, 255).astype(np.uint8)
         for start in range(0, 512, size):
-            image[start:start + 2], image[:, start:start + 2] = image[start:start + 2] * 0.7, image[:, start:start + 2] * 0.7
+            for joint in (image[start:start + 2], image[:, start:start + 2]):
+                joint[:] = joint * 0.7
     image = speckle(rng, image, 160, 0.06, 2)
     return speckle(rng, image, 3, {"grass": 0.2, "gravel": 0.25, "asphalt": 0.1}.get(kind, 0.05), 2)
 
@@ -151,13 +159,14 @@ def ground(rng: np.random.Generator, image: np.ndarray, horizon: float, metre_pe
     across = (np.arange(width, dtype=np.float32)[None] - width / 2) / metre        # metres, (rows, width)
     away = np.broadcast_to(1.4 * (height - horizon) / metre, across.shape)
     surface = texture(rng, kind)
-    seen = cv2.remap(surface, across * 64 + 256, np.ascontiguousarray(away * 64), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+    seen = cv2.remap(surface, across * 64 + 256, np.ascontiguousarray(away * 64), cv2.INTER_LINEAR,
+                     borderMode=cv2.BORDER_REFLECT)
     sharp = (metre / 40).clip(0.15, 1)[:, :, None]                                 # far texture melts together
     plain = surface.reshape(-1, 3).mean(axis=0)
     image[first:] = (seen * sharp + plain * (1 - sharp)).clip(0, 255)
 
 
-# Things on the ground: each is drawn standing at (x, y), `m` pixels a metre, and gives the boxes it hides --------------
+# Things on the ground: each is drawn standing at (x, y), `m` pixels a metre, and gives the boxes it hides -------------
 
 Box = tuple[float, float, float, float]
 
@@ -170,7 +179,8 @@ def tree(rng, image, x, y, m) -> list[Box]:
         angle, reach = rng.uniform(0, 2 * np.pi), np.sqrt(rng.random())
         dx, dy = np.cos(angle) * reach, np.sin(angle) * reach
         light = 0.85 - 0.25 * dx - 0.35 * dy + rng.normal(0, 0.12)
-        ellipse(image, x + dx * wide, y - tall * 0.72 + dy * tall * 0.3, wide * leaf, wide * leaf * 0.8, shade(green, light))
+        cx, cy = x + dx * wide, y - tall * (0.72 - 0.3 * dy)
+        ellipse(image, cx, cy, wide * leaf, wide * leaf * 0.8, shade(green, light))
     return [(x - wide * 1.1, y - tall * 1.05, x + wide * 1.1, y - tall * 0.4), (x - 0.4 * m, y - tall, x + 0.4 * m, y)]
 
 
@@ -196,28 +206,31 @@ def stall(rng, image, x, y, m) -> list[Box]:
     wide, cloth = rng.uniform(1.3, 2.2) * m, pick(rng, BRIGHT)
     box(image, x - wide, y - 1 * m, x + wide, y, pick(rng, [(132, 98, 66), (196, 190, 180)]))
     for _ in range(24):  # fruit, pots, whatever is round and sold
-        ball(image, x + rng.uniform(-0.9, 0.9) * wide, y - rng.uniform(1.0, 1.2) * m, 0.1 * m, 0.1 * m, pick(rng, BRIGHT, 25))
+        fx, fy = x + rng.uniform(-0.9, 0.9) * wide, y - rng.uniform(1.0, 1.2) * m
+        ball(image, fx, fy, 0.1 * m, 0.1 * m, pick(rng, BRIGHT, 25))
     for side in (-1, 1):
         line(image, x + side * wide, y, x + side * wide, y - 2.3 * m, (110, 100, 90), 0.08 * m)
     for i in range(8):
-        left, right = x - wide * 1.15 + i * wide * 0.2875, x - wide * 1.15 + (i + 1) * wide * 0.2875
-        polygon(image, [(left * 0.86 + x * 0.14, y - 2.9 * m), (right * 0.86 + x * 0.14, y - 2.9 * m), (right, y - 2.2 * m),
-                        (left, y - 2.2 * m)], cloth if i % 2 else (240, 236, 228))
+        left, right = (wide * (0.2875 * edge - 1.15) for edge in (i, i + 1))
+        polygon(image, [(x + left * 0.86, y - 2.9 * m), (x + right * 0.86, y - 2.9 * m), (x + right, y - 2.2 * m),
+                        (x + left, y - 2.2 * m)], cloth if i % 2 else (240, 236, 228))
     return [(x - wide * 1.15, y - 2.95 * m, x + wide * 1.15, y)]
 
 
 def car(rng, image, x, y, m) -> list[Box]:
     paint = pick(rng, [(196, 198, 202), (60, 64, 70), (150, 36, 34), (44, 72, 120), (236, 236, 232), (200, 164, 60)])
-    def at(dx, dy):
+
+    def at(dx: float, dy: float) -> tuple[float, float]:
         return x + dx * m, y - dy * m
+
     polygon(image, [at(-1.3, 0.85), at(-0.9, 1.45), at(0.75, 1.45), at(1.35, 0.85)], shade(paint, 1.05))
     polygon(image, [at(-1.1, 0.88), at(-0.8, 1.36), at(-0.1, 1.36), at(-0.1, 0.88)], (64, 76, 88))
     polygon(image, [at(0, 0.88), at(0, 1.36), at(0.68, 1.36), at(1.12, 0.88)], (54, 64, 76))
     polygon(image, [at(-2.1, 0.3), at(-2.05, 0.75), at(-1.3, 0.92), at(1.4, 0.92), at(2.05, 0.8), at(2.1, 0.3)], paint)
-    box(image, *at(-2.1, 0.5), *at(2.1, 0.28), shade(paint, 0.72))
+    box(image, x - 2.1 * m, y - 0.5 * m, x + 2.1 * m, y - 0.28 * m, shade(paint, 0.72))
     for dx in (-1.25, 1.25):
-        ellipse(image, *at(dx, 0.3), 0.33 * m, 0.33 * m, (28, 28, 30))
-        ellipse(image, *at(dx, 0.3), 0.17 * m, 0.17 * m, (150, 152, 154))
+        ellipse(image, x + dx * m, y - 0.3 * m, 0.33 * m, 0.33 * m, (28, 28, 30))
+        ellipse(image, x + dx * m, y - 0.3 * m, 0.17 * m, 0.17 * m, (150, 152, 154))
     return [(x - 2.1 * m, y - 1.5 * m, x + 2.1 * m, y)]
 
 
@@ -272,10 +285,10 @@ THINGS = (tree, lamp, parasol, stall, car, barrier, bollards, balloons, flag, pl
 def foliage(rng, height, width):
     image = fade(height, width, pick(rng, GREENS), shade(pick(rng, GREENS), 0.6))
     size = rng.uniform(0.006, 0.03) * width
-    for x, y, s in zip(rng.uniform(0, width, 2500), rng.uniform(0, height, 2500), rng.uniform(0.5, 1.5, 2500), strict=True):
-        colour = shade(pick(rng, GREENS), rng.uniform(0.5, 1.6))
-        angle = int(rng.integers(0, 180))
-        cv2.ellipse(image, (int(x), int(y)), (int(size * s) + 1, int(size * s * 0.45) + 1), angle, 0, 360, colour, -1, cv2.LINE_AA)
+    for _ in range(2500):
+        centre, s = (int(rng.uniform(0, width)), int(rng.uniform(0, height))), size * rng.uniform(0.5, 1.5)
+        colour, turn = shade(pick(rng, GREENS), rng.uniform(0.5, 1.6)), int(rng.integers(0, 180))
+        cv2.ellipse(image, centre, (int(s) + 1, int(0.45 * s) + 1), turn, 0, 360, colour, -1, cv2.LINE_AA)
     return image
 
 
@@ -330,10 +343,10 @@ def writing(rng, height, width):
         across = np.arange(width)[None] * rng.normal() + np.arange(height)[:, None] * rng.normal()
         image[np.sin(across / rng.uniform(2, 40)) > 0] = ink
         return image
-    scale, y = rng.uniform(0.3, 1.6), 0.0
+    scale, y, font = rng.uniform(0.3, 1.6), 0.0, cv2.FONT_HERSHEY_SIMPLEX
     while y < height + 30:
         words = "".join(rng.choice(list("abcdefghijklmnopqrstuvwxyzABCDEO0689   "), 160))
-        cv2.putText(image, words, (8, int(y)), cv2.FONT_HERSHEY_SIMPLEX, scale, ink, max(1, int(scale * 2)), cv2.LINE_AA)
+        cv2.putText(image, words, (8, int(y)), font, scale, ink, max(1, int(scale * 2)), cv2.LINE_AA)
         y += 34 * scale
     return image
 

@@ -1,27 +1,31 @@
 """Rendered crowds whose true count and head points are known: our own pictures, for training, tests and demos.
 
 What is unusual: heads are placed in the picture, not on the ground. With a horizon and a pinhole camera the size of a
-head is k * (row - horizon), so a head's row gives its size, its feet and its distance. People are painted far to near, and
-nobody's body reaches above his own head, so a head can only be covered by nearer heads; a minimum distance between
-heads keeps each one visible. A person is a sheet of material weights (skin, hair, cloth...) coloured anew each time.
+head is k * (row - horizon), so a head's row gives its size, its feet and its distance. People are painted far to near,
+and apart from a raised arm nobody reaches above his own head, so only nearer heads can cover a head; a minimum distance
+between heads keeps each one visible. A person is a sheet of material weights (skin, hair, cloth...), coloured anew each
+time it is painted.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
-from headcount import scenery
-from headcount.scenery import pick
+from . import scenery
+from .scenery import pick
 
 SKIN = [(244, 208, 177), (236, 188, 150), (214, 160, 118), (176, 120, 82), (128, 84, 56), (90, 58, 42)]
-HAIR = [(26, 22, 22), (36, 28, 24), (62, 42, 30), (96, 64, 40), (140, 92, 50), (196, 158, 98), (150, 148, 146), (206, 204, 200)]
-CLOTH = [(236, 234, 228), (34, 34, 38), (40, 54, 88), (82, 106, 140), (176, 48, 44), (112, 34, 42), (214, 164, 60), (44, 120, 124),
-         (92, 104, 62), (216, 140, 148), (124, 126, 130), (204, 186, 154), (216, 110, 50), (150, 122, 168), (128, 176, 208), (64, 134, 88)]
+HAIR = [(26, 22, 22), (36, 28, 24), (62, 42, 30), (96, 64, 40), (140, 92, 50), (196, 158, 98), (150, 148, 146),
+        (206, 204, 200)]
+CLOTH = [(236, 234, 228), (34, 34, 38), (40, 54, 88), (82, 106, 140), (176, 48, 44), (112, 34, 42), (214, 164, 60),
+         (44, 120, 124), (92, 104, 62), (216, 140, 148), (124, 126, 130), (204, 186, 154), (216, 110, 50),
+         (150, 122, 168), (128, 176, 208), (64, 134, 88)]
 TROUSERS = [(40, 46, 62), (58, 74, 104), (30, 30, 32), (98, 92, 84), (164, 148, 120), (84, 60, 46), (112, 128, 150)]
 SHAPES = 36   # different bodies per tilt of the camera
 UNIT = 56     # pixels of a head's height in a drawn body
@@ -78,17 +82,16 @@ def render(seed: int, people: int | None = None, width: int = 1024, height: int 
         things = things[: len(things) // 2]
         points = _place(rng, camera, people, width, height, _boxes(things))
     image = _shadows(rng, camera, image, points)
-    haze = np.float32(image[: max(1, int(camera.top))].mean(axis=(0, 1)))
+    haze = image[: max(1, int(camera.top))].mean(axis=(0, 1)).astype(np.float32)
     look = _look(rng)
-    queue = [(y, thing, np.random.default_rng(s), x, m) for thing, s, x, y, m in things]
-    queue += [(camera.foot(y), None, None, x, y) for x, y in points]
-    for y, thing, thing_rng, x, value in sorted(queue, key=lambda item: item[0]):
-        if thing is None:
-            _person(rng, camera, image, x, value, look, haze)
-        else:
-            thing(thing_rng, image, x, y, value)
+    queue: list[tuple[float, Callable]] = []   # (row of the feet, what to paint)
+    queue += [(y, partial(draw, np.random.default_rng(s), image, x, y, m)) for draw, s, x, y, m in things]
+    queue += [(camera.foot(y), partial(_person, rng, camera, image, x, y, look, haze)) for x, y in points]
+    for _, paint in sorted(queue, key=lambda item: item[0]):
+        paint()
     if rng.random() < 0.5:  # bodies are lit from the left: mirror the whole picture, points and all
-        image, points = np.ascontiguousarray(image[:, ::-1]), np.float32([width, 0]) + points * np.float32([-1, 1])
+        image = np.ascontiguousarray(image[:, ::-1])
+        points[:, 0] = width - points[:, 0]
     return Scene(_photograph(rng, image), points.astype(np.float32))
 
 
@@ -98,7 +101,7 @@ def write_folder(folder: str | Path, count: int, seed: int = 0, people_free_shar
 
     Returns the path of the CSV. Raises MediaError when the folder cannot be written.
     """
-    from headcount.media import write_image
+    from .media import write_image
 
     folder, rows = Path(folder), ["image,x,y"]
     for i in range(count):
@@ -142,11 +145,11 @@ def _stage(rng: np.random.Generator, camera: Camera, people: int, width: int, he
             scenery.tree(rng, image, x + rng.normal(0, metre), base, metre)
     image = scenery.speckle(rng, image, 48, 0.04, 5)
     things = []
-    crowded = people * (0.25 * height) ** 2 > 3e5 * height
-    for _ in range(int(rng.integers(0, 4 if crowded else 9))):
+    for _ in range(int(rng.integers(0, 4 if people > 800 else 9))):
         y = rng.uniform(base, height)
         draw = scenery.THINGS[rng.integers(len(scenery.THINGS))]
-        things.append((draw, int(rng.integers(1 << 30)), rng.uniform(0, width), y, (y - camera.horizon) * camera.metre_per_row))
+        metre = (y - camera.horizon) * camera.metre_per_row
+        things.append((draw, int(rng.integers(1 << 30)), rng.uniform(0, width), y, metre))
     return image, things
 
 
@@ -188,7 +191,7 @@ def _place(rng: np.random.Generator, camera: Camera, people: int, width: int, he
                 points.append((x, y))
                 claim(x, y)
         groups = np.sqrt(groups)   # what did not fit in the groups spreads out
-    return np.float64(points).reshape(-1, 2)
+    return np.array(points, np.float64).reshape(-1, 2)
 
 
 # People ---------------------------------------------------------------------------------------------------------------
@@ -208,8 +211,8 @@ def _person(rng: np.random.Generator, camera: Camera, image: np.ndarray, x: floa
     x0, y0 = max(0, left), max(0, top)
     part = sprite[y0 - top:image.shape[0] - top, x0 - left:image.shape[1] - left].astype(np.float32)
     below = image[y0:y0 + part.shape[0], x0:x0 + part.shape[1]]
-    materials = np.float32([pick(rng, SKIN), pick(rng, HAIR), pick(rng, look), pick(rng, TROUSERS),
-                            pick(rng, CLOTH), (30, 26, 26)])                       # (6, 3)
+    tints = [pick(rng, SKIN), pick(rng, HAIR), pick(rng, look), pick(rng, TROUSERS), pick(rng, CLOTH), (30, 26, 26)]
+    materials = np.array(tints, np.float32)                                        # (6, 3)
     far = 0.3 * np.clip(1 - size / 14, 0, 1)
     alpha = part[:, :, 6:] / 255
     colour = part[:, :, :6] @ (materials * (1 - far) / 160) + alpha * (far * haze)
@@ -225,9 +228,9 @@ def _sprite(shape: int, tilt: int, size: int) -> np.ndarray:
     return np.dstack([cv2.resize(half, target, interpolation=how) for half in halves])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw one body, head centre at (1.8, 1.3) units: uint8 (h,w,7) as in `_sprite`, cut in 4 + 3 channels for OpenCV."""
+    """Draw one body, head centre at (1.8, 1.3) units: uint8 (h,w,7) as in `_sprite`, in 4 + 3 channels for OpenCV."""
     rng = np.random.default_rng([shape, tilt])
     squash = SQUASH[tilt]
     sheet = np.zeros((int((2.0 + 6.7 * squash) * UNIT), int(3.6 * UNIT), 7), np.float32)
@@ -273,8 +276,8 @@ def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
     if rng.random() < 0.2:
         add(bottom, shape_of((-0.55, 3.0), (0.55, 3.0), (0.95, 5.2), (-0.95, 5.2)), light=0.95)
     # Torso
-    add(top, shape_of((-0.3, 0.55), (0.3, 0.55), (0.72 * wide, 0.82), (0.95 * wide, 1.25), (0.72 * wide, 2.4), (0.7 * wide, 3.6),
-                      (-0.7 * wide, 3.6), (-0.72 * wide, 2.4), (-0.95 * wide, 1.25), (-0.72 * wide, 0.82)), round_by=0.3)
+    right = [(0.3, 0.55), (0.72 * wide, 0.82), (0.95 * wide, 1.25), (0.72 * wide, 2.4), (0.7 * wide, 3.6)]
+    add(top, shape_of(*right, *[(-x, y) for x, y in right[::-1]]), round_by=0.3)
     # Arms
     for side in (-1, 1):
         pose = rng.random()
@@ -288,7 +291,8 @@ def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
         add(skin, limb(0.26, elbow, hand), oval(*hand, 0.17, 0.19))
         add(top, limb(0.38, shoulder, elbow), *([] if skin_from < 0.5 else [limb(0.34, elbow, hand)]), light=0.95)
     if rng.random() < 0.25:  # bag or backpack
-        add(accent, shape_of((-0.55, 1.1), (0.55, 1.1), (0.6, 2.7), (-0.6, 2.7)) if back else oval(0.8, 3.0, 0.4, 0.5), light=0.9)
+        backpack = shape_of((-0.55, 1.1), (0.55, 1.1), (0.6, 2.7), (-0.6, 2.7))
+        add(accent, backpack if back else oval(0.8, 3.0, 0.4, 0.5), light=0.9)
     # Neck and head
     add(skin, limb(0.36, (0, 0.3), (0, 0.72)), light=0.8)
     long_hair = rng.random() < 0.4
@@ -314,7 +318,8 @@ def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
     if back:
         add(hair, oval(0, -0.05 + 0.03 * tilt, 0.43, 0.5), round_by=0.25)
     elif kind < 0.9:
-        add(hair, oval(-turn, -0.14, 0.43, 0.42, 180, 360), oval(-turn, crown, 0.41, 0.12 + 0.07 * tilt * tilt), round_by=0.2)
+        top_of_head = oval(-turn, crown, 0.41, 0.12 + 0.07 * tilt * tilt)
+        add(hair, oval(-turn, -0.14, 0.43, 0.42, 180, 360), top_of_head, round_by=0.2)
     if kind > 0.9 or (kind < 0.06):
         add(accent, oval(0, -0.18, 0.45, 0.4, 180, 360), oval(0, -0.16, 0.45, 0.1), round_by=0.2)    # cap or beanie
         if rng.random() < 0.6:
@@ -344,17 +349,19 @@ def _shadows(rng: np.random.Generator, camera: Camera, image: np.ndarray, points
 
 
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
-    """What a lens, a sensor and a JPEG file do to a picture: light, colour cast, blur, noise, blocks, sometimes grey."""
+    """What a lens, a sensor and a JPEG file do to a picture: light, tint, blur, noise, blocks, sometimes grey."""
     height, width = image.shape[:2]
     yy, xx = np.mgrid[-1:1:height * 1j, -1:1:width * 1j].astype(np.float32)
-    light = rng.normal(1.1, 0.08) + rng.uniform(-0.12, 0.12) * xx + rng.uniform(-0.12, 0.12) * yy - rng.uniform(0, 0.16) * (xx**2 + yy**2)
+    light = rng.normal(1.1, 0.08) + rng.uniform(-0.12, 0.12) * xx + rng.uniform(-0.12, 0.12) * yy
+    light -= rng.uniform(0, 0.16) * (xx**2 + yy**2)
     photo = image * light[:, :, None] * (1 + rng.normal(0, 0.035, 3)).astype(np.float32)
     photo = 255 * (photo.clip(0, 255) / 255) ** np.float32(np.exp(rng.normal(-0.08, 0.13)))
     if rng.random() < 0.08:
         photo = photo * np.float32(rng.uniform(0.5, 0.8))                             # dusk
     if rng.random() < 0.5:
         photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.3, 1.1))
-    photo += rng.standard_normal(photo.shape, np.float32) * np.float32(rng.choice([1.5, 3.0, 6.0, 12.0], p=[0.5, 0.3, 0.15, 0.05]))
+    grain = np.float32(rng.choice([1.5, 3.0, 6.0, 12.0], p=[0.5, 0.3, 0.15, 0.05]))
+    photo += grain * rng.standard_normal(photo.shape, np.float32)
     photo = photo.clip(0, 255).astype(np.uint8)
     if rng.random() < 0.08:
         photo = cv2.cvtColor(cv2.cvtColor(photo, cv2.COLOR_RGB2GRAY), cv2.COLOR_GRAY2RGB)

@@ -115,9 +115,7 @@ def brute_force_game(density, points, level, stride, width, height):
 @pytest.mark.parametrize(("width", "height"), [(48, 32), (54, 30)])
 def test_game_against_brute_force(level, width, height):
     rng = np.random.default_rng(level)
-    density = rng.random((4, -(-width // 8))).astype(
-        np.float32
-    )  # stride 8; the last cells stick out of 54 x 30
+    density = rng.random((4, -(-width // 8))).astype(np.float32)  # stride 8; the last cells stick out of 54 x 30
     points = rng.random((25, 2)) * (width, height)
     found = game(density, points, level, 8, width, height)
     assert found == pytest.approx(brute_force_game(density, points, level, 8, width, height), rel=0.01)

@@ -4,9 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from headcount.backbones import IMAGENET_MEAN, IMAGENET_STD, vgg16_layers
-from headcount.model import CountingModel, ModelConfig, load
-from headcount.peers import MCNN, PEERS, CSRNet, load_published_mcnn
+from headcount.backbones import IMAGENET_MEAN, IMAGENET_STD, vgg16_layers  # noqa: E402
+from headcount.model import CountingModel, ModelConfig, load  # noqa: E402
+from headcount.peers import MCNN, PEERS, CSRNet, load_published_mcnn  # noqa: E402
 
 
 def published(net: MCNN) -> dict:
@@ -36,9 +36,7 @@ def test_density_is_one_cell_per_stride(name):
     model = CountingModel(ModelConfig(backbone=name))
     image = torch.randint(0, 256, (1, 3, 37, 51), dtype=torch.uint8)
     output = model.eval()(image)
-    assert (
-        output.density.shape == (1, -(-37 // net.stride), -(-51 // net.stride)) and output.mask_logits is None
-    )
+    assert output.density.shape == (1, -(-37 // net.stride), -(-51 // net.stride)) and output.mask_logits is None
 
 
 @pytest.mark.parametrize("name", ["mcnn", "csrnet"])
@@ -47,9 +45,7 @@ def test_reach_covers_the_receptive_field_and_no_more_than_a_cell(name):
     net = PEERS[name]()
     for module in net.modules():
         for child, layer in module.named_children():
-            if isinstance(
-                layer, torch.nn.MaxPool2d
-            ):  # a pooling passes its gradient to one pixel; an average to all
+            if isinstance(layer, torch.nn.MaxPool2d):  # a pooling passes its gradient to one pixel; an average to all
                 setattr(module, child, torch.nn.AvgPool2d(layer.kernel_size))
     for parameter in net.parameters():
         torch.nn.init.constant_(parameter, 0.0 if parameter.ndim == 1 else 0.001)
@@ -71,9 +67,7 @@ def test_mcnn_takes_grey_as_it_is():
     image = torch.randint(0, 256, (64, 48, 3), dtype=torch.uint8)
     grey = torch.from_numpy(cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY)).float()
     given = model.normalise(image.permute(2, 0, 1)[None])[0, 0]
-    assert (
-        given.shape == (64, 48) and (given - grey).abs().max() <= 1 and (given == grey).float().mean() > 0.99
-    )
+    assert given.shape == (64, 48) and (given - grey).abs().max() <= 1 and (given == grey).float().mean() > 0.99
 
 
 @torch.inference_mode()
@@ -89,9 +83,7 @@ def test_csrnet_is_vgg16_and_six_dilated_convolutions():
             weight, bias = own[f"frontend.{index}.weight"], own[f"frontend.{index}.bias"]
             y = torch.conv2d(y, weight, bias, padding=1).relu()
     for index in range(0, 12, 2):
-        y = torch.conv2d(
-            y, own[f"backend.{index}.weight"], own[f"backend.{index}.bias"], padding=2, dilation=2
-        ).relu()
+        y = torch.conv2d(y, own[f"backend.{index}.weight"], own[f"backend.{index}.bias"], padding=2, dilation=2).relu()
     y = torch.conv2d(y, own["output_layer.weight"], own["output_layer.bias"])
     assert torch.allclose(net(x), y[:, 0], atol=1e-6)
     assert (net.mean, net.std) == (IMAGENET_MEAN, IMAGENET_STD)
@@ -99,12 +91,8 @@ def test_csrnet_is_vgg16_and_six_dilated_convolutions():
 
 def test_csrnet_starts_from_vgg16_weights():
     net, vgg = CSRNet(), {f"features.{name}": tensor for name, tensor in vgg16_layers().state_dict().items()}
-    net.load_imagenet(
-        {**vgg, "features.24.weight": torch.zeros(512, 512, 3, 3), "classifier.0.bias": torch.zeros(1)}
-    )
-    assert all(
-        torch.equal(net.frontend.state_dict()[name.removeprefix("features.")], vgg[name]) for name in vgg
-    )
+    net.load_imagenet({**vgg, "features.24.weight": torch.zeros(512, 512, 3, 3), "classifier.0.bias": torch.zeros(1)})
+    assert all(torch.equal(net.frontend.state_dict()[name.removeprefix("features.")], vgg[name]) for name in vgg)
     del vgg["features.21.bias"]
     with pytest.raises(ValueError, match="21.bias"):
         net.load_imagenet(vgg)
