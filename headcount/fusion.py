@@ -79,6 +79,9 @@ class Product(nn.Module):
         self.mask = mask_branch(channels, width, dilation)
         self.density = density_branch(channels, width, dilation)
 
+    def gate(self, mask_logits: Tensor, mask: Tensor | None) -> Tensor:
+        raise NotImplementedError  # which mask multiplies: what the three solutions below differ in
+
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
         mask_logits = self.mask(features)  # (N,1,h,w)
         return Fused(self.density(features) * self.gate(mask_logits, mask), mask_logits)

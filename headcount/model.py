@@ -6,7 +6,6 @@ size may be given, since padding and cropping happen here too. `image` is RGB in
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 from dataclasses import asdict, dataclass, fields
@@ -128,7 +127,15 @@ class CountingModel(nn.Module):
         h, w = (height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride
         density, *others = [None if m is None else m[:, 0, :h, :w].float() for m in fused]
         assert density is not None  # every network gives one
+        if self.config.shrink:  # the cells that shrinking took away hold nobody
+            density = F.pad(density, (0, w - density.shape[-1], 0, h - density.shape[-2]))
         return Output(density / self.config.density_scale, *others)
+
+
+def shrink(x: Tensor, multiple: int) -> Tensor:
+    """(N,C,H,W) resized to the multiples of `multiple` below (one of it at least), bilinear, in whole grey values."""
+    height, width = (max(size // multiple, 1) * multiple for size in x.shape[-2:])
+    return F.interpolate(x, (height, width), mode="bilinear", align_corners=False).round()
 
 
 def fit_mask(mask: Tensor, features: Tensor) -> Tensor:
@@ -160,15 +167,16 @@ def multiply_adds(model: CountingModel, height: int, width: int) -> int:
     """Multiply-adds of the convolutions for one picture of height x width; nothing is computed, only shapes."""
     total = 0
 
-    def add(layer: nn.Module, _: object, output: Tensor) -> None:
+    def add(layer: nn.Conv2d, _: object, output: Tensor) -> None:
         nonlocal total
         total += output.numel() * layer.weight[0].numel()  # each output is a product with one filter
 
-    shapes = copy.deepcopy(model).to("meta").eval()
-    for layer in shapes.modules():
-        if isinstance(layer, nn.Conv2d):
-            layer.register_forward_hook(add)
-    shapes(torch.empty(1, 3, height, width, device="meta"))
+    with torch.device("meta"):
+        shapes = CountingModel(model.config).eval()
+        for layer in shapes.modules():
+            if isinstance(layer, nn.Conv2d):
+                layer.register_forward_hook(add)
+        shapes(torch.empty(1, 3, height, width))
     return total
 
 
