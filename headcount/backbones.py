@@ -100,18 +100,18 @@ class VGG16(nn.Module):
     def freeze(self, blocks: int) -> None:
         """Keep the first `blocks` (0-4) convolution blocks as they are: saves their whole backward pass."""
         pools = [i for i, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
-        last = ([0] + [i + 1 for i in pools] + [len(self.features)])[blocks]
-        self.features[:last].requires_grad_(False)
+        ends = [0] + [i + 1 for i in pools] + [len(self.features)]
+        if blocks not in range(len(ends)):
+            raise ValueError(f"vgg16 has {len(ends) - 1} blocks to freeze, not {blocks}")
+        self.features[: ends[blocks]].requires_grad_(False)
 
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
         own = {f"features.{name}" for name in self.features.state_dict()}
         load_named(self, {name: value for name, value in weights.items() if name in own}, own)
 
 
-# EfficientNet-Lite0: (repeats, kernel, stride, expansion, channels). Lite2 is 1.1x wider and 1.2x deeper.
-LITE_STAGES = (
-    (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
-)  # fmt: skip
+# EfficientNet-Lite's stages: (kernel, stride, expansion). Lite2 is 1.1x wider and 1.2x deeper than Lite0.
+LITE_STAGES = ((3, 1, 1), (3, 2, 6), (5, 2, 6), (3, 2, 6), (5, 1, 6), (5, 2, 6))
 LITE_CHANNELS = {"lite0": (16, 24, 40, 80, 112, 192), "lite2": (16, 24, 48, 88, 120, 208)}
 LITE_REPEATS = {"lite0": (1, 2, 2, 3, 3, 4), "lite2": (1, 3, 3, 4, 4, 5)}
 
@@ -126,9 +126,7 @@ class LiteBlock(nn.Module):
         if self.expands:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
             self._bn0 = nn.BatchNorm2d(hidden, eps=1e-3, momentum=0.01)
-        self._depthwise_conv = nn.Conv2d(
-            hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False
-        )
+        self._depthwise_conv = nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False)
         self._bn1 = nn.BatchNorm2d(hidden, eps=1e-3, momentum=0.01)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
@@ -150,6 +148,7 @@ class Lite(nn.Module):
     def __init__(self, variant: str = "lite0", channels: int = 128):
         super().__init__()
         self.channels = channels
+        self.frozen: list[nn.Module] = []
         self._conv_stem = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
         self._bn0 = nn.BatchNorm2d(32, eps=1e-3, momentum=0.01)
         self._blocks = nn.ModuleList()
@@ -157,7 +156,7 @@ class Lite(nn.Module):
         layers = [(3, 2)]  # (kernel, stride) of everything that widens the receptive field
         inputs, stride = 32, 2
         stages = zip(LITE_STAGES, LITE_CHANNELS[variant], LITE_REPEATS[variant], strict=True)
-        for (_, kernel, first, expansion, _), outputs, repeats in stages:
+        for (kernel, first, expansion), outputs, repeats in stages:
             if first == 2 and stride >= 8:
                 self.taps.append(len(self._blocks) - 1)
             stride *= first
@@ -167,14 +166,15 @@ class Lite(nn.Module):
                 layers.append((kernel, step))
                 inputs = outputs
         self.taps.append(len(self._blocks) - 1)
-        widths = [self._blocks[i]._project_conv.out_channels for i in self.taps]
+        widths = [LITE_CHANNELS[variant][stage] for stage in (2, 4, 5)]  # of the taps
         self.lateral = nn.ModuleList([nn.Conv2d(width, channels, 1) for width in widths])
         self.smooth = nn.ModuleList([conv(channels, channels, 3) for _ in widths[:-1]])
-        self.reach = receptive_reach(layers) + 16 + 8  # and the decoder's 3x3 at strides 16 and 8
+        # and the decoder's 3x3 at strides 16 and 8; cells shared by enlarging are in receptive_reach's half a cell
+        self.reach = receptive_reach(layers) + 16 + 8
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.relu6(self._bn0(self._conv_stem(x)), inplace=True)
-        pyramid = []
+        pyramid: list[Tensor] = []
         for index, block in enumerate(self._blocks):
             x = block(x)
             if index in self.taps:
@@ -185,9 +185,16 @@ class Lite(nn.Module):
         return top  # (N,128,H/8,W/8)
 
     def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` blocks as they are."""
-        for part in (self._conv_stem, self._bn0, *self._blocks[:blocks]):
-            part.requires_grad_(False)
+        """Keep the stem and the first `blocks` blocks as they are, their batch statistics too."""
+        self.frozen = [self._conv_stem, self._bn0, *self._blocks[:blocks]]
+        for part in self.frozen:
+            part.requires_grad_(False).eval()
+
+    def train(self, mode: bool = True) -> Lite:
+        super().train(mode)
+        for part in self.frozen:
+            part.eval()
+        return self
 
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
         own = {n for n in self.state_dict() if n.startswith("_") and "num_batches" not in n}

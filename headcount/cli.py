@@ -166,7 +166,7 @@ def train(
     out: Path | None = None,
     resume: bool = False,
     backbone_weights: Path | None = None,
-    settings: Annotated[list[str], cyclopts.Parameter(name="--set", negative="")] = [],  # noqa: B006  never changed
+    settings: Annotated[list[str], cyclopts.Parameter(name="--set", negative="", show_default=False)] = [],  # noqa: B006  never changed
 ) -> int:
     """Train a model.
 
@@ -204,7 +204,7 @@ def export(
     half: bool = True,
     name: str | None = None,
     trained_on: str | None = None,
-    metric: Annotated[list[str], cyclopts.Parameter(negative="")] = [],  # noqa: B006  never changed
+    metric: Annotated[list[str], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
 ) -> int:
     """Write a trained model as one .onnx file, checked against torch.
 

@@ -33,11 +33,11 @@ class DataConfig:
     crop: (height, width) in pixels, multiples of the model's pad; (0, 0) takes whole pictures (batch 1, no jitter).
     scale: range of the scale jitter, log-uniform, on top of the enlargement to min_side.
     min_side: pictures with a shorter short side are enlarged to it before the jitter, in training and in test.
-    mirror, grey, jitter: probabilities of mirroring, of dropping colour, and of a change of contrast, brightness and gamma.
+    mirror, grey, jitter: probabilities of mirroring, of dropping colour, of other contrast, brightness and gamma.
     sigma: of the density's Gaussian in pixels of the crop; 0 is geometry-adaptive.
     radius: a head's foreground reaches so far, in pixels; 0 is the kernel's support, 4 sigma.
-    rendered: share of crops that come from rendered scenes; rendered_scenes: how many are drawn, half of the number
-    being people-free.
+    rendered: share of crops that come from rendered scenes; rendered_scenes: how many are drawn; people_free: the share
+    of them without people.
     """
 
     crop: tuple[int, int] = (256, 256)
@@ -50,16 +50,17 @@ class DataConfig:
     radius: float = 0.0
     rendered: float = 0.0
     rendered_scenes: int = 40
+    people_free: float = 0.5
 
 
 class Batch(NamedTuple):
-    """image: uint8 (N,3,H,W) RGB; density, mask, counts: float32 (N,h,w); index: int64 (N,), the crops' numbers."""
+    """image: uint8 (N,3,H,W) RGB; density, mask, counts: float32 (N,h,w); number: int64 (N,), the crops' numbers."""
 
     image: Tensor
     density: Tensor
     mask: Tensor
     counts: Tensor
-    index: Tensor
+    number: Tensor
 
 
 class Picture(NamedTuple):
@@ -127,11 +128,11 @@ def random_crop(
     window_h, window_w = min(height, round(rows / scale)), min(width, round(columns / scale))
     top, left = int(rng.integers(height - window_h + 1)), int(rng.integers(width - window_w + 1))
     window = picture.image[top : top + window_h, left : left + window_w]
-    zoom = np.float32([columns / window_w, rows / window_h])  # by rounding not quite `scale`, nor quite equal
+    zoom = np.array([columns / window_w, rows / window_h], np.float32)  # by rounding not quite `scale`, nor quite equal
     shrinks = window_h > rows
     image = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    heads = (picture.points - np.float32([left, top])) * zoom
-    kept = ((heads >= 0) & (heads < np.float32([columns, rows]))).all(axis=1)
+    heads = (picture.points - np.array([left, top], np.float32)) * zoom
+    kept = ((heads >= 0) & (heads < [columns, rows])).all(axis=1)
     return image, heads[kept], picture.sigma[kept] * zoom[1]
 
 
@@ -189,11 +190,12 @@ def make_picture(image: np.ndarray, heads: np.ndarray, config: DataConfig, name:
     return Picture(image, heads, sigma, name)
 
 
-def rendered_pictures(count: int, config: DataConfig, seed: int) -> list[Picture]:
-    """`count` rendered scenes, every second one without people."""
+def rendered_pictures(config: DataConfig, seed: int) -> list[Picture]:
+    """`config.rendered_scenes` rendered scenes, the share `config.people_free` of them without people, evenly spread."""
     pictures = []
-    for i in range(count):
-        scene = scenes.render(seed * 100_003 + i, people=0 if i % 2 else None)
+    for i in range(config.rendered_scenes):
+        empty = int((i + 1) * config.people_free) > int(i * config.people_free)
+        scene = scenes.render(seed * 100_003 + i, people=0 if empty else None)
         pictures.append(make_picture(scene.image, scene.points, config, f"rendered scene {i}"))
     return pictures
 
@@ -222,4 +224,3 @@ def fingerprint(samples: Sequence[Sample]) -> str:
         digest.update(f"{Path(sample.image).name}:{Path(sample.image).stat().st_size}".encode())
         digest.update(np.ascontiguousarray(sample.points).tobytes())
     return digest.hexdigest()[:16]
-

@@ -191,6 +191,8 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
     if not path.exists():
         raise EngineError(f"{path}: no such model; give an .onnx file or a checkpoint folder")
     exported = path.suffix.lower() == ".onnx"
+    if not exported and path.suffix != ".h5" and not (path / "config.json").is_file():
+        raise EngineError(f"{path}: not a model; give an .onnx file or a checkpoint folder (with config.json)")
     if engine == "auto":
         engine = choose(path)
     if exported == (engine == "torch"):

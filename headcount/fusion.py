@@ -2,8 +2,8 @@
 
 Every class takes features (N,channels,h,w) and, where it trains on it, the ground-truth mask (N,1,h,w), and gives a
 `Fused`. They stand side by side so that what differs between them is all there is to read. `width` is the channels
-inside a head, 256 everywhere in the paper. `reach` is the context, in cells and for dilation 1, that the head adds to the
-backbone's.
+inside a head, 256 everywhere in the paper. `reach` is the context, in cells and for dilation 1, that the head adds to
+the backbone's.
 """
 
 from __future__ import annotations

@@ -70,12 +70,17 @@ def overlay(
     Empty places stay clear. `count` is what the caption says, the density's sum when None; `stride` as for `enlarge`.
     """
     height, width = image.shape[:2]
-    crowding = enlarge(density, height, width, stride).clip(0) * PATCH
-    crowding = cv2.GaussianBlur(crowding, (0, 0), max(0.5, min(height, width) / 110))
+    scale = min(1.0, 1000 / max(height, width))   # smooth colours need no more pixels, and large photos stay quick
+    low_height, low_width = max(1, round(height * scale)), max(1, round(width * scale))
+    area = low_height * low_width / (height * width)
+    crowding: np.ndarray = enlarge(density, low_height, low_width, stride and stride * scale).clip(0)
+    crowding = crowding * np.float32(PATCH * area)
+    crowding = cv2.GaussianBlur(crowding, (0, 0), max(0.5, min(low_height, low_width) / 110))
     peak = _peak(crowding)
-    level = (crowding / peak).clip(0, 1)
-    alpha = (0.82 * ((level - 0.03) / 0.45).clip(0, 1) ** 0.7)[:, :, None]
-    picture = (image * (1 - alpha) + colours(level) * alpha).astype(np.uint8)
+    level: np.ndarray = (crowding / np.float32(peak)).clip(0, 1)
+    alpha: np.ndarray = np.float32(0.82) * ((level - 0.03) / 0.45).clip(0, 1) ** np.float32(0.7)
+    tint, alpha = cv2.resize(colours(level), (width, height)), cv2.resize(alpha, (width, height))
+    picture: np.ndarray = cv2.blendLinear(np.ascontiguousarray(image), tint, 1 - alpha, alpha)
     people = float(density.sum(dtype=np.float64)) if count is None else count
     _caption(picture, f"{people:,.0f} {'person' if round(people) == 1 else 'people'}")
     if height >= 160 and width >= 240:

@@ -1,8 +1,8 @@
 """CountLoss: what a prediction is told. The paper's Eq. 2 and 3, and the likelihood and count terms that come later.
 
-Normalisation, since papers mix them silently: the density loss is summed over the cells of a crop and averaged over the
-batch (Eq. 2 for each picture); mask terms are averaged over cells; the likelihood is summed over cells and averaged over
-the batch. A term whose weight is 0 is not computed.
+Normalisation, since papers mix them silently: the density loss is summed over the cells of a crop and averaged over
+the batch (Eq. 2 for each picture); mask terms are averaged over cells; the likelihood is summed over cells and averaged
+over the batch. A term whose weight is 0 is not computed.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """CountingModel: normalise -> backbone -> fusion -> density, in one module that owns its pre- and post-processing.
 
-`model(image).density.sum()` is people: there is no gain outside (`density_scale` is applied inside), and pictures of any
-size may be given, since padding and cropping happen here too. `image` is RGB in 0..255; the model makes it grey itself.
+`model(image).density.sum()` is people: there is no gain outside (`density_scale` is applied inside), and pictures of
+any size may be given, since padding and cropping happen here too. `image` is RGB in 0..255; the model makes it grey
+itself.
 """
 
 from __future__ import annotations

@@ -6,7 +6,8 @@ rows^T @ columns. Each head's kernel is cut at `TRUNCATE` sigma and divided by i
 head counts exactly 1, at the border too. The mask is the support of the same cut kernel, made in the same way from the
 points, never by thresholding a map.
 
-Everywhere: points (N,2) float, x then y in pixels, inside the picture; maps are float32 (h,w), h = ceil(height / stride).
+Everywhere: points (N,2) float, x then y in pixels, inside the picture; maps are float32 (h,w), with
+h = ceil(height / stride).
 """
 
 from __future__ import annotations
@@ -64,8 +65,10 @@ def count_map(points: Tensor, height: int, width: int, stride: int) -> Tensor:
     return torch.bincount(index, minlength=h * w).view(h, w).float()
 
 
-def adaptive_sigma(points: Tensor, beta: float = 0.3, neighbours: int = 3, low: float = 1.0, high: float = 15.0) -> Tensor:
-    """Geometry-adaptive sigma (N,), pixels: beta x the mean distance to the nearest neighbours (MCNN), kept in [low, high].
+def adaptive_sigma(
+    points: Tensor, beta: float = 0.3, neighbours: int = 3, low: float = 1.0, high: float = 15.0
+) -> Tensor:
+    """Geometry-adaptive sigma (N,), pixels: beta x the mean distance to the nearest neighbours (MCNN), in [low, high].
 
     A head without neighbours gets `high`.
     """

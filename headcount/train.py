@@ -1,4 +1,4 @@
-"""Training: a recipe (TOML of TrainConfig) and a data folder -> a run folder that can be resumed, repeated and exported.
+"""Training: a recipe (config.py) and a data folder -> a run folder that can be resumed, repeated and exported.
 
 A run folder holds run.json (the resolved config, seed, versions, commit, data fingerprint), metrics.csv, best/ (the
 checkpoint chosen on the validation lists, averaged weights), last/ (likewise, newest) and state.* (all that resuming
@@ -13,140 +13,27 @@ import csv
 import ctypes
 import json
 import math
-import platform
 import signal
-import subprocess
 import sys
+import threading
 import time
-import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from . import __version__, points
+from . import points
 from .backbones import read_backbone_weights
-from .data import (
-    Batch, Crops, DataConfig, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole,
-)  # fmt: skip
-from .losses import CountLoss, LossConfig
+from .config import TrainConfig, TrainError, circumstances, load_recipe, override
+from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole
+from .losses import CountLoss
 from .metrics import CountMetrics
-from .model import CountingModel, ModelConfig, save
+from .model import CountingModel, save
 
-RECIPES = Path(__file__).parent / "recipes"
-
-
-@dataclass
-class SetConfig:
-    """One data set of a recipe: `folder` under the data folder, its format, the splits, its share of the crops."""
-
-    folder: str = "."
-    format: str = "shanghaitech"
-    train: str = "train"
-    val: str = "val"
-    share: float = 1.0
-
-
-@dataclass
-class TrainConfig:
-    """A training run. Lengths are in optimiser steps; an epoch is `crops_per_image` crops of every training picture.
-
-    steps: length of the run; 0 takes `epochs`.
-    optimizer: adamw, adam, sgd, or adam_to_sgd (the paper's: Adam for `adam_epochs`, then SGD).
-    schedule: cosine (after `warmup` steps), step (the paper's: x0.1 every `step_epochs` epochs) or constant.
-    lr, lr_pretrained: learning rates of new and of pre-trained layers. freeze: first blocks of the backbone kept as
-    they are. ema: decay of the averaged weights, which are those validated and kept (0: none).
-    precision: fp32 or bf16 (autocast). clip: gradient norm. eval_every, save_every: in steps.
-    """
-
-    name: str = "headcount"
-    seed: int = 1
-    steps: int = 0
-    epochs: int = 1
-    crops_per_image: int = 1
-    batch: int = 8
-    optimizer: str = "adamw"
-    schedule: str = "cosine"
-    adam_epochs: int = 10
-    step_epochs: int = 20
-    warmup: int = 100
-    lr: float = 2e-4
-    lr_pretrained: float = 5e-5
-    weight_decay: float = 1e-4
-    momentum: float = 0.9
-    freeze: int = 0
-    imagenet: bool = False
-    ema: float = 0.998
-    clip: float = 0.0
-    precision: str = "bf16"
-    eval_every: int = 500
-    save_every: int = 100
-    workers: int = 0
-    tensorboard: bool = False
-    model: ModelConfig = field(default_factory=ModelConfig)
-    data: DataConfig = field(default_factory=DataConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
-    sets: dict[str, SetConfig] = field(default_factory=dict)
-
-
-class TrainError(ValueError):
-    """A run that cannot start or go on; its message is one line that says why and what to do."""
-
-
-# ---------------------------------------------------------------------------------------------- recipes
-
-
-def load_recipe(recipe: str | Path) -> TrainConfig:
-    """A TrainConfig from a TOML file, or from the name of a recipe that headcount ships."""
-    path = Path(recipe)
-    if not path.suffix:
-        path = RECIPES / f"{recipe}.toml"
-    if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
-        raise TrainError(f"{recipe}: no such recipe; give a TOML file or one of: {names}")
-    try:
-        return from_dict(TrainConfig, tomllib.loads(path.read_text()), str(path))
-    except tomllib.TOMLDecodeError as error:
-        raise TrainError(f"{path}: not valid TOML: {error}") from error
-
-
-def from_dict(kind: type, values: dict[str, Any], where: str) -> Any:
-    """The dataclass `kind` from nested dicts; an unknown key is a TrainError that names it."""
-    known = {f.name for f in fields(kind)}
-    unknown = set(values) - known
-    if unknown:
-        raise TrainError(f"{where}: unknown setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
-    hints, made = get_type_hints(kind), {}
-    for name, value in values.items():
-        if is_dataclass(hints[name]):
-            value = from_dict(hints[name], value, f"{where} [{name}]")
-        elif name == "sets":
-            value = {k: from_dict(SetConfig, v, f"{where} [sets.{k}]") for k, v in value.items()}
-        made[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**made)
-
-
-def override(config: TrainConfig, assignments: list[str]) -> TrainConfig:
-    """Apply `key=value` (`model.fusion=plain`), each value in TOML or a bare word."""
-    values = asdict(config)
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        *path, name = key.strip().split(".")
-        place = values
-        for part in path:
-            place = place.get(part) if isinstance(place, dict) else None
-        if not equals or not isinstance(place, dict) or name not in place:
-            raise TrainError(f"--set {assignment}: no such setting; write key=value, for example steps=1000")
-        try:
-            place[name] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            place[name] = text.strip()
-    return from_dict(TrainConfig, values, "--set")
-
-
-# ---------------------------------------------------------------------------------------------- the run
+__all__ = ["Run", "TrainConfig", "TrainError", "load_recipe", "override", "train"]
 
 
 def train(
@@ -179,6 +66,8 @@ class Run:
     """The state of a run and its loop."""
 
     def __init__(self, config: TrainConfig, data: Path, out: Path, backbone_weights: str | Path | None):
+        if config.data.crop == (0, 0) and config.batch != 1:
+            raise TrainError(f"crop (0, 0) takes whole pictures, whose sizes differ: set batch = 1, not {config.batch}")
         self.config, self.out = config, out
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.manual_seed(config.seed)
@@ -188,22 +77,28 @@ class Run:
         if config.imagenet:
             load_imagenet(self.model, backbone_weights)
         if config.freeze:
-            self.model.backbone.freeze(config.freeze)
-        self.model.to(self.device, memory_format=torch.channels_last)
+            freeze(self.model, config.freeze)
+        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.loss = CountLoss(config.loss)
         self.read_data(data)
         self.total = config.steps or config.epochs * self.epoch_steps
+        self.step, self.best, self.lr = 0, math.inf, 0.0
         self.optimizer = self.make_optimizer()
-        self.step, self.best = 0, math.inf
+        self.learned: list[dict[str, float]] = []  # the terms of each step since the last row
         self.rows: list[dict[str, float]] = []
         self.stopping = False
 
     def read_data(self, data: Path) -> None:
-        config, samples = self.config, []
+        """Read and decode the training and validation splits of every set, and no other split."""
+        config = self.config
+        samples: list[points.Sample] = []
         groups: list[tuple[float, list[Picture]]] = []
         self.validation: dict[str, list[Picture]] = {}
         for name, one in config.sets.items():
+            for split in (one.train, one.val):
+                if split == "test" or split.endswith("-test"):
+                    raise TrainError(f"set {name!r} names the split {split!r}: training never reads a test split")
             part = points.read(data / one.folder, one.format, one.train)
             samples += part
             groups.append((one.share * (1 - config.data.rendered), open_pictures(part, config.data)))
@@ -212,7 +107,7 @@ class Run:
                 self.validation[name] = open_pictures(held, config.data)
         self.images, self.fingerprint = len(samples), fingerprint(samples)
         if config.data.rendered:
-            drawn = rendered_pictures(config.data.rendered_scenes, config.data, config.seed)
+            drawn = rendered_pictures(config.data, config.seed)
             share = sum(one.share for one in config.sets.values()) or 1.0
             groups.append((config.data.rendered * share, drawn))
             self.images += len(drawn)
@@ -224,16 +119,14 @@ class Run:
     def make_optimizer(self) -> torch.optim.Optimizer:
         config = self.config
         prefixes = getattr(self.model.backbone, "pretrained", ()) if config.imagenet else ()
-        old, new = [], []
+        old: list[nn.Parameter] = []
+        new: list[nn.Parameter] = []
         for name, parameter in self.model.named_parameters():
             if parameter.requires_grad:
                 pretrained = name.startswith(tuple(f"backbone.{p}" for p in prefixes))
                 (old if pretrained else new).append(parameter)
-        groups = [
-            {"params": new, "lr": config.lr, "base": config.lr},
-            {"params": old, "lr": config.lr_pretrained, "base": config.lr_pretrained},
-        ]
-        groups = [g for g in groups if g["params"]]
+        both = ((new, config.lr), (old, config.lr_pretrained))
+        groups = [{"params": parameters, "lr": lr, "base": lr} for parameters, lr in both if parameters]
         kind = config.optimizer
         if kind == "adam_to_sgd":
             kind = "adam" if self.now_adam() else "sgd"
@@ -246,7 +139,7 @@ class Run:
         raise TrainError(f"unknown optimizer {config.optimizer!r}: adamw, adam, sgd or adam_to_sgd")
 
     def now_adam(self) -> bool:
-        return getattr(self, "step", 0) < self.config.adam_epochs * self.epoch_steps
+        return self.step < self.config.adam_epochs * self.epoch_steps
 
     def rate(self) -> float:
         """The factor on the learning rates at this step."""
@@ -262,41 +155,41 @@ class Run:
 
     def learn(self, batch: Batch) -> dict[str, float]:
         """One optimiser step."""
-        if self.config.optimizer == "adam_to_sgd" and not self.now_adam():
-            if isinstance(self.optimizer, torch.optim.Adam):
-                self.optimizer = self.make_optimizer()
-        factor = self.rate()
+        config, factor = self.config, self.rate()
+        self.lr = config.lr * factor
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
         batch = Batch(*[t.to(self.device, non_blocking=True) for t in batch])
         image = batch.image.to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             output = self.model(image, batch.mask)
         terms = self.loss(output, batch.density, batch.mask, batch.counts)
         if not torch.isfinite(terms["loss"]):
-            names = sorted({self.crops.describe(i) for i in batch.index.tolist()})
+            names = sorted({self.crops.describe(i) for i in batch.number.tolist()})
             raise TrainError(
                 f"step {self.step}: the loss is {float(terms['loss'].detach())} on crops of {', '.join(names)};"
                 " lower the learning rate or set clip, or look at these pictures"
             )
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
-        if self.config.clip:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        if config.clip:
+            nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
         self.step += 1
         self.average()
+        if config.optimizer == "adam_to_sgd" and self.step == config.adam_epochs * self.epoch_steps:
+            self.optimizer = self.make_optimizer()  # SGD from the next step on
         mean_error = (output.density.sum((1, 2)) - batch.counts.sum((1, 2))).abs().mean()
         return {**{k: float(v.detach()) for k, v in terms.items()}, "crop_mae": float(mean_error.detach())}
 
     @torch.no_grad()
     def average(self) -> None:
-        """Exponential moving average of the weights; its decay rises with the steps, so that early weights are forgotten."""
+        """Exponential moving average of the weights; its decay rises with the steps: early weights are forgotten."""
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
             mean.lerp_(now, 1 - decay)
-        for mean, now in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            mean.copy_(now)
+        for kept, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(current)
 
     # ---- the loop
 
@@ -304,38 +197,39 @@ class Run:
         config = self.config
         self.out.mkdir(parents=True, exist_ok=True)
         self.write_record()
-        board = open_tensorboard(self.out) if config.tensorboard else None
+        self.board = open_tensorboard(self.out) if config.tensorboard else None
         self.model.train()
+        self.began, self.first = time.time(), self.step
         end = min(self.total, stop_after or self.total)
-        began, first = time.time(), self.step
-        sums: dict[str, float] = {}
-        previous = {s: signal.signal(s, self.stop) for s in (signal.SIGINT, signal.SIGTERM)} if on_main_thread() else {}
+        handled = (signal.SIGINT, signal.SIGTERM) if on_main_thread() else ()
+        previous = {number: signal.signal(number, self.stop) for number in handled}
         try:
             with progress_bar(config.name, self.total, self.step) as tick:
                 for batch in loader(self.crops, config.batch, self.step, end, config.workers):
-                    for name, value in self.learn(batch).items():
-                        sums[name] = sums.get(name, 0.0) + value
+                    self.learned.append(self.learn(batch))
                     tick(self.step)
                     evaluates = self.step % config.eval_every == 0 or self.step == self.total
-                    if evaluates or self.step % config.save_every == 0:
-                        since = self.step % config.save_every or config.save_every
-                        row: dict[str, float] = {"step": self.step, "lr": config.lr * self.rate()}
-                        row |= {k: v / min(since, self.step - first) for k, v in sums.items()}
-                        row["crops_per_second"] = config.batch * (self.step - first) / (time.time() - began)
-                        sums = {}
-                        if evaluates:
-                            row |= self.validate()
-                        self.log(row, board)
+                    saves = evaluates or self.step % config.save_every == 0
+                    if saves:
+                        self.report(evaluates)
+                    if saves or self.stopping or self.step == end:
                         self.save_state()
                     if self.stopping:
-                        self.save_state()
                         break
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-        if self.step == end and self.step % config.save_every:
-            self.save_state()
         return self.out / "best"
+
+    def report(self, evaluates: bool) -> None:
+        """One row of metrics.csv: the means of what was learned since the last one, and the validation if it is due."""
+        row: dict[str, float] = {"step": self.step, "lr": self.lr}
+        row |= {name: sum(terms[name] for terms in self.learned) / len(self.learned) for name in self.learned[0]}
+        row["crops_per_second"] = self.config.batch * (self.step - self.first) / (time.time() - self.began)
+        self.learned = []
+        if evaluates:
+            row |= self.validate()
+        self.log(row)
 
     def stop(self, *_: object) -> None:
         """Ctrl-C or SIGTERM: finish this step, save, leave."""
@@ -347,7 +241,8 @@ class Run:
 
         The score is the mean over the lists of MAE / mean true count, so that no set outweighs another.
         """
-        results, scores = {}, []
+        results: dict[str, float] = {}
+        scores = []
         for name, pictures in self.validation.items():
             true = [len(p.points) for p in pictures]
             metrics = CountMetrics(true, [self.predict(p) for p in pictures], [p.name for p in pictures])
@@ -368,7 +263,7 @@ class Run:
 
     # ---- what is kept
 
-    def log(self, row: dict[str, float], board: Any) -> None:
+    def log(self, row: dict[str, float]) -> None:
         self.rows.append(row)
         columns = list(dict.fromkeys(k for r in self.rows for k in r))
         with (self.out / "metrics.csv.new").open("w", newline="") as file:
@@ -376,42 +271,62 @@ class Run:
             writer.writeheader()
             writer.writerows({k: f"{v:.6g}" for k, v in r.items()} for r in self.rows)
         (self.out / "metrics.csv.new").replace(self.out / "metrics.csv")
-        if board is not None:
+        if self.board is not None:
             for name, value in row.items():
-                board.add_scalar(name, value, self.step)
+                self.board.add_scalar(name, value, self.step)
         print(" ".join(f"{k}={v:.4g}" for k, v in row.items()), file=sys.stderr, flush=True)
 
     def write_record(self) -> None:
         record = {
             "config": asdict(self.config),
             "data": {"fingerprint": self.fingerprint, "training_images": self.images},
-            "versions": {"headcount": __version__, "torch": torch.__version__, "python": platform.python_version()},
-            "commit": git_commit(),
-            "device": torch.cuda.get_device_name() if self.device.type == "cuda" else cpu_name(),
+            **circumstances(),
         }
         (self.out / "run.json").write_text(json.dumps(record, indent=2) + "\n")
 
     def save_state(self) -> None:
-        """All that resuming needs: weights, averages and optimiser moments in one file, numbers in another."""
+        """All that resuming needs. state.safetensors holds weights, averages, optimiser moments and, as metadata, the
+        numbers: one file, so that a kill cannot tear it. state.json is a copy of the numbers, to read."""
         from safetensors.torch import save_file
 
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
-        save_file({k: v.detach().cpu().contiguous() for k, v in tensors.items()}, self.out / "state.safetensors.new")
-        numbers = {"step": self.step, "best": self.best, "rows": self.rows, "fingerprint": self.fingerprint}
-        (self.out / "state.json.new").write_text(json.dumps(numbers))
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        numbers = json.dumps({"step": self.step, "best": self.best, "rows": self.rows, "fingerprint": self.fingerprint})
+        save_file(tensors, self.out / "state.safetensors.new", metadata={"numbers": numbers})
+        (self.out / "state.json.new").write_text(numbers)
         for name in ("state.safetensors", "state.json"):
             (self.out / f"{name}.new").replace(self.out / name)
 
     def load_state(self) -> None:
-        from safetensors.torch import load_file
+        """Go back to the saved step.
 
-        numbers = json.loads((self.out / "state.json").read_text())
+        Raises:
+            TrainError: naming what cannot be read, or saying that the data or the network is another one now.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        file = self.out / "state.safetensors"
+        try:
+            with safe_open(file, "pt") as opened:
+                metadata = opened.metadata() or {}
+                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            # the first runs had the numbers in state.json alone
+            numbers = json.loads(metadata.get("numbers") or (self.out / "state.json").read_text())
+        except (OSError, ValueError, SafetensorError) as error:
+            raise TrainError(f"{file}: cannot be read ({error}); start a new run in another folder") from error
         if numbers["fingerprint"] != self.fingerprint:
             raise TrainError(f"{self.out}: the data changed since this run began; start a new run in another folder")
-        tensors = load_file(self.out / "state.safetensors")
+        try:
+            self.restore(numbers, tensors)
+        except (RuntimeError, ValueError, KeyError) as error:
+            raise TrainError(
+                f"{file}: is of another network or optimizer; resume with the recipe it began with"
+            ) from error
+
+    def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.step, self.best, self.rows = numbers["step"], numbers["best"], numbers["rows"]
         self.model.load_state_dict(with_prefix(tensors, "model."))
         self.averaged.load_state_dict(with_prefix(tensors, "averaged."))
@@ -434,8 +349,14 @@ def load_imagenet(model: CountingModel, file: str | Path | None) -> None:
     model.backbone.load_imagenet(read_backbone_weights(name, file))
 
 
+def freeze(model: CountingModel, blocks: int) -> None:
+    if not hasattr(model.backbone, "freeze"):
+        raise TrainError(f"backbone {model.config.backbone!r} has no blocks to freeze: set freeze = 0")
+    model.backbone.freeze(blocks)
+
+
 def keep_freed_memory() -> None:
-    """Tell glibc to keep freed blocks: activations are then not paged in again at every step (1.1x here)."""
+    """Tell glibc to keep freed blocks: activations are then not paged in again at every step."""
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
         if hasattr(libc, "mallopt"):
@@ -444,8 +365,6 @@ def keep_freed_memory() -> None:
 
 
 def on_main_thread() -> bool:
-    import threading
-
     return threading.current_thread() is threading.main_thread()
 
 
@@ -461,7 +380,7 @@ class progress_bar:
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
         self.task = self.bar.add_task(name, total=total, completed=done)
 
-    def __enter__(self):
+    def __enter__(self) -> Callable[[int], None]:
         self.bar.start()
         return lambda step: self.bar.update(self.task, completed=step)
 
@@ -475,20 +394,3 @@ def open_tensorboard(out: Path) -> Any:
     except ImportError as error:
         raise TrainError("tensorboard is not installed: pip install 'headcount[tensorboard]'") from error
     return SummaryWriter(out / "tensorboard")
-
-
-def git_commit() -> str:
-    """The commit of the code that runs, with '+' when it was changed since; '' outside a checkout."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

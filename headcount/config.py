@@ -1,0 +1,186 @@
+"""Configurations: a recipe is a TOML file of a TrainConfig, and any setting of it can be overridden by name; beside
+them, what a run records of its circumstances.
+
+What is unusual: the dataclasses are the schema. Tables are nested dataclasses, a key that is not a field is refused by
+name, and so is a value of another type.
+"""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_type_hints
+
+import cv2
+import numpy as np
+import torch
+
+from . import __version__
+from .data import DataConfig
+from .losses import LossConfig
+from .model import ModelConfig
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass
+class SetConfig:
+    """One data set of a recipe: `folder` under the data folder, its format, the splits, its share of the crops."""
+
+    folder: str = "."
+    format: str = "shanghaitech"
+    train: str = "train"
+    val: str = "val"
+    share: float = 1.0
+
+
+@dataclass
+class TrainConfig:
+    """A training run. Lengths are in optimiser steps; an epoch is `crops_per_image` crops of every training picture.
+
+    steps: length of the run; 0 takes `epochs`.
+    optimizer: adamw, adam, sgd, or adam_to_sgd (the paper's: Adam for `adam_epochs`, then SGD).
+    schedule: cosine (after `warmup` steps), step (the paper's: x0.1 every `step_epochs` epochs) or constant.
+    lr, lr_pretrained: learning rates of new and of pre-trained layers. freeze: first blocks of the backbone kept as
+    they are. ema: decay of the averaged weights, which are those validated and kept (0: none).
+    precision: fp32 or bf16 (autocast). clip: gradient norm. eval_every, save_every: in steps.
+    """
+
+    name: str = "headcount"
+    seed: int = 1
+    steps: int = 0
+    epochs: int = 1
+    crops_per_image: int = 1
+    batch: int = 8
+    optimizer: str = "adamw"
+    schedule: str = "cosine"
+    adam_epochs: int = 10
+    step_epochs: int = 20
+    warmup: int = 100
+    lr: float = 2e-4
+    lr_pretrained: float = 5e-5
+    weight_decay: float = 1e-4
+    momentum: float = 0.9
+    freeze: int = 0
+    imagenet: bool = False
+    ema: float = 0.998
+    clip: float = 0.0
+    precision: str = "bf16"
+    eval_every: int = 500
+    save_every: int = 100
+    workers: int = 0
+    tensorboard: bool = False
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    sets: dict[str, SetConfig] = field(default_factory=dict)
+
+
+class TrainError(ValueError):
+    """A run that cannot start or go on; its message is one line that says why and what to do."""
+
+
+def load_recipe(recipe: str | Path) -> TrainConfig:
+    """A TrainConfig from a TOML file, or from the name of a recipe that headcount ships.
+
+    Raises:
+        TrainError: no such recipe, not TOML, an unknown setting, or a value of the wrong type.
+    """
+    path = Path(recipe)
+    if not path.suffix:
+        path = RECIPES / f"{recipe}.toml"
+    if not path.is_file():
+        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        raise TrainError(f"{recipe}: no such recipe; give a TOML file or one of: {names}")
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainError(f"{path}: not valid TOML: {error}") from error
+    return from_dict(TrainConfig, values, str(path))
+
+
+def override(config: TrainConfig, assignments: list[str]) -> TrainConfig:
+    """A copy with `key=value` (`model.fusion=plain`) applied, each value in TOML or a bare word.
+
+    Raises:
+        TrainError: no such setting, or a value of the wrong type.
+    """
+    values = asdict(config)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        *path, name = key.strip().split(".")
+        place = values
+        for part in path:
+            place = place[part] if isinstance(place.get(part), dict) else {}
+        if not equals or name not in place:
+            raise TrainError(f"--set {assignment}: no such setting; write key=value, for example steps=1000")
+        try:
+            place[name] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            place[name] = text.strip()
+    return from_dict(TrainConfig, values, "--set")
+
+
+def from_dict(kind: type, values: Any, where: str) -> Any:
+    """The dataclass `kind` from nested dicts, lists as tuples."""
+    if not isinstance(values, dict):
+        raise TrainError(f"{where}: is {values!r}, where a table of settings belongs")
+    known = {f.name for f in fields(kind)}
+    unknown = set(values) - known
+    if unknown:
+        raise TrainError(f"{where}: unknown setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
+    hints, made = get_type_hints(kind), {}
+    for name, value in values.items():
+        if is_dataclass(hints[name]):
+            value = from_dict(hints[name], value, f"{where} [{name}]")
+        elif name == "sets":
+            tables = value if isinstance(value, dict) else {"": value}
+            value = {k: from_dict(SetConfig, v, f"{where} [sets.{k}]") for k, v in tables.items()}
+        elif not fits(value, hints[name]):
+            raise TrainError(f"{where}: {name} is {value!r}; it takes {getattr(hints[name], '__name__', hints[name])}")
+        made[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**made)
+
+
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a TOML value may stand where `hint` is; a whole number is a float too, but True is no number."""
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint in (int, str, bool):
+        return type(value) is hint
+    return value is None or isinstance(value, list | tuple)  # crop, scale, ...; mean and std may be None
+
+
+def circumstances() -> dict[str, Any]:
+    """What else a run depends on: versions, commit and processor."""
+    return {
+        "versions": {
+            "headcount": __version__,
+            "torch": torch.__version__,
+            "numpy": np.__version__,
+            "opencv": cv2.__version__,
+            "python": platform.python_version(),
+        },
+        "commit": git_commit(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
+    }
+
+
+def git_commit() -> str:
+    """The commit of the code that runs, with '+' when it was changed since; '' outside a checkout."""
+    try:
+        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

@@ -1,0 +1,78 @@
+import onnx
+import pytest
+import torch
+
+import headcount
+from headcount import model as models
+from headcount.engines import OpenVINOEngine
+from headcount.export import ExportError
+
+
+class Other(models.CountingModel):
+    """A model whose export is wrong: what torch traces is not what it counts."""
+
+    def forward(self, image, mask=None):
+        output = super().forward(image, mask)
+        return output._replace(density=output.density * (2 if torch.compiler.is_exporting() else 1))
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """A run folder as training leaves it, of the smallest network."""
+    torch.manual_seed(0)
+    run = tmp_path_factory.mktemp("run")
+    config = models.ModelConfig(name="small", backbone="mcnn", fusion="plain", min_side=64)
+    models.save(models.CountingModel(config), run / "best")
+    (run / "run.json").write_text('{"config": {"sets": {"part_A": {}, "rendered": {}}}}')
+    return run / "best"
+
+
+def test_one_file_says_what_it_is_and_holds_all(checkpoint, tmp_path):
+    report = headcount.export(checkpoint, tmp_path / "new" / "small.onnx", metrics={"part_A_mae": 110.2})
+    assert [p.name for p in (tmp_path / "new").iterdir()] == ["small.onnx"]
+    assert report.path == tmp_path / "new" / "small.onnx"
+    assert report.graph < 1e-4 and report.stored < 0.005
+    parameters = 127_953
+    assert report.path.stat().st_size < 2 * parameters + 130_000  # two bytes a weight, and the graph
+
+    graph = onnx.load(report.path, load_external_data=False).graph
+    kinds = {t.data_type for t in graph.initializer if len(t.dims) == 4 and t.name.endswith(".half")}
+    assert kinds == {onnx.TensorProto.FLOAT16}
+    assert all(t.data_location == onnx.TensorProto.DEFAULT for t in graph.initializer)
+    (image,) = graph.input
+    assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
+    assert [bool(d.dim_param) for d in image.type.tensor_type.shape.dim] == [True, True, True, False]
+    assert [o.name for o in graph.output] == ["density", "mask"]
+
+    meta = OpenVINOEngine(report.path).meta
+    assert (meta.name, meta.stride, meta.min_side, meta.mask) == ("small", 4, 64, False)
+    assert meta.halo >= 36 and meta.halo % meta.pad == 0
+    assert (meta.data, meta.metrics) == ("part_A, rendered", {"part_A_mae": 110.2})
+    assert (meta.version, meta.parameters) == (headcount.__version__, parameters)
+
+
+def test_a_wrong_export_is_refused_and_leaves_nothing(tmp_path):
+    torch.manual_seed(0)
+    with pytest.raises(ExportError, match="off torch's"):
+        headcount.export(Other(models.ModelConfig(backbone="mcnn", fusion="plain")), tmp_path / "bad.onnx")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_half_precision_cannot_hold_are_refused(tmp_path):
+    """Two layers that undo each other's scale: torch counts as before, half precision overflows or vanishes."""
+    torch.manual_seed(0)
+    model = models.CountingModel(models.ModelConfig(backbone="mcnn", fusion="plain"))
+    with torch.no_grad():
+        model.backbone.branch1[0].conv.weight *= 1e7
+        model.backbone.branch1[0].conv.bias *= 1e7
+        model.backbone.branch1[2].conv.weight *= 1e-7
+    with pytest.raises(ExportError, match="--no-half"):
+        headcount.export(model, tmp_path / "bad.onnx")
+    assert headcount.export(model, tmp_path / "good.onnx", half=False).stored < 1e-4
+
+
+def test_bad_paths(checkpoint, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in \.onnx"):
+        headcount.export(checkpoint, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match="no-such-run"):
+        headcount.export(tmp_path / "no-such-run", tmp_path / "model.onnx")

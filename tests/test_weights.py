@@ -1,0 +1,39 @@
+"""The embedded model does what it is shipped for: it counts the bundled crowd, and sees nobody where nobody is."""
+
+import json
+import sys
+from pathlib import Path
+
+import headcount
+from headcount.counter import default_model
+from headcount.scenes import render
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
+from people_free import sweep  # noqa: E402
+
+EXAMPLE = Path(headcount.__file__).parent / "examples" / "crowd.jpg"
+
+
+def test_the_bundled_crowd_is_counted_within_a_fifth():
+    true = json.loads(EXAMPLE.with_suffix(".json").read_text())["count"]
+    assert abs(headcount.load().count(EXAMPLE).count - true) <= 0.2 * true
+
+
+def test_nobody_is_counted_where_nobody_is():
+    assert sweep(headcount.load(), scenes=16, width=640, height=480).mean() <= 2
+
+
+def test_more_people_count_for_more():
+    counter = headcount.load()
+    few, many = (counter.count(render(910_000_000, people, 640, 480).image).count for people in (20, 300))
+    assert few < many
+
+
+def test_the_file_is_small_and_its_card_says_what_it_is():
+    path = default_model()
+    assert path.stat().st_size <= 30e6
+    card = (path.parent / "MODEL_CARD.md").read_text()
+    for word in ("Data", "Recipe", "Commit", "Protocol", "Limits", "Licence", "rendered"):
+        assert word.lower() in card.lower(), word
+    meta = headcount.load().engine.meta
+    assert meta.data and meta.metrics["part_A_test_mae"] <= 74
