@@ -8,7 +8,6 @@ name, and so is a value of another type.
 from __future__ import annotations
 
 import platform
-import subprocess
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ import torch
 
 from . import __version__
 from .data import DataConfig
+from .evaluate import cpu_name, git_commit
 from .losses import LossConfig
 from .model import ModelConfig
 
@@ -168,19 +168,3 @@ def circumstances() -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
     }
 
-
-def git_commit() -> str:
-    """The commit of the code that runs, with '+' when it was changed since; '' outside a checkout."""
-    try:
-        command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+", "--exclude=*"]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.split(":", 1)[1].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()

@@ -64,10 +64,10 @@ class Report:
     about: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything, ready for JSON."""
+        """Everything, ready for JSON: n, mae, rmse, nae, bias, game and intervals first."""
         return {
+            **self.metrics.to_dict(),
             "about": self.about,
-            "metrics": self.metrics.to_dict(),
             "levels": {name: part.to_dict() for name, part in self.metrics.by_level().items()},
             "scenes": {name: part.to_dict() for name, part in self.metrics.by_scene().items()},
             "scene_mae": round(self.metrics.scene_mae, 4),

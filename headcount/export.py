@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import warnings
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,7 @@ TOLERANCE = 0.001  # relative count error of the graph in fp32
 HALF_TOLERANCE = 0.01  # and once its weights are stored in half precision
 SIZES = ((213, 331), (384, 257), (97, 101))  # height, width: odd, tall and wide
 OPSET = 20
+SMALL = 1024  # values; smaller tensors keep their precision
 
 
 class ExportError(RuntimeError):
@@ -131,13 +133,14 @@ def trace(model: nn.Module) -> Any:
 
 
 def store_in_half(program) -> None:
-    """Make every convolution's weights float16 followed by a Cast to float32; biases and constants stay."""
+    """Make large tensors float16, followed by a Cast to float32. Biases and the normalisation stay: they weigh nothing,
+    and rounding them would shift every pixel."""
     from onnx import TensorProto, helper, numpy_helper
 
     limit = np.finfo(np.float16).max  # a weight beyond it is clipped: the check tells whether that matters
     casts = []
     for tensor in program.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 4:
+        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < SMALL:
             continue
         wanted, stored = tensor.name, f"{tensor.name}.half"
         weights = numpy_helper.to_array(tensor).clip(-limit, limit).astype(np.float16)

@@ -183,6 +183,8 @@ def multiply_adds(model: CountingModel, height: int, width: int) -> int:
 
 def config_from_dict(values: dict) -> ModelConfig:
     """A ModelConfig from parsed JSON or TOML; unknown keys are a ValueError that names them."""
+    if not isinstance(values, dict):
+        raise ValueError(f"model settings are {values!r}, not a table")
     unknown = set(values) - {f.name for f in fields(ModelConfig)}
     if unknown:
         raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
@@ -221,9 +223,9 @@ def load(path: str | Path) -> CountingModel:
         config = config_from_dict(json.loads((path / "config.json").read_text()))
         model = CountingModel(config)
         model.load_state_dict(load_file(path / "model.safetensors"))
-    except (OSError, ValueError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
+    except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = " ".join(str(error).split())[:300]  # torch lists every tensor that does not fit
         raise ValueError(
-            f"{path}: not a headcount checkpoint (a folder with config.json and model.safetensors): {first_line}"
+            f"{path}: not a headcount checkpoint (a folder with config.json and model.safetensors): {reason}"
         ) from error
     return model.eval()

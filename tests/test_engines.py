@@ -28,11 +28,12 @@ def exported(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def published(shared, tmp_path_factory):
-    """The published MCNN, trained on Part A: its .h5 file, its .onnx file and three photos at odd sizes."""
+    """The published MCNN, trained on Part A: its .h5 file, an .onnx file of its weights as they are (so that what
+    differs is the engine), and three photos at odd sizes."""
     pytest.importorskip("h5py", reason="reading the published MCNN needs h5py")
     path = tmp_path_factory.mktemp("published") / "mcnn.onnx"
     weights = shared / "weights" / "mcnn_shtechA_660.h5"
-    headcount.export(weights, path)
+    headcount.export(weights, path, half=False)
     photos = sorted((shared / "data" / "shanghaitech" / "part_A" / "train_data" / "images").glob("*.jpg"))[:3]
     sized = zip(photos, SIZES, strict=True)
     images = [cv2.resize(read_image(p), (w, h), interpolation=cv2.INTER_AREA)[None] for p, (h, w) in sized]

@@ -60,7 +60,7 @@ def test_json_round_trip(report, tmp_path):
     report.to_json(tmp_path / "report.json")
     read_back = json.loads((tmp_path / "report.json").read_text())
     assert read_back == report.to_dict()
-    assert read_back["metrics"]["n"] == 3 and read_back["levels"]["middle"]["mae"] == 10
+    assert read_back["n"] == 3 and read_back["levels"]["middle"]["mae"] == 10
     assert read_back["images"][1]["name"] == "b" and "broken.jpg" in read_back["errors"]
     about = read_back["about"]
     assert (about["data"], about["format"], about["split"]) == ("crowd", "csv", "all")

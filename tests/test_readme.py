@@ -18,7 +18,7 @@ BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.M | re.S)
 
 @pytest.fixture
 def folder(tmp_path):
-    """What the README supposes: photo.jpg, a folder of photos, a data set in its usual layout, one's own annotations."""
+    """What the README supposes: photo.jpg, a folder of photos, a data set, own annotations."""
     example = ROOT / "headcount" / "examples" / "crowd.jpg"
     picture = cv2.resize(cv2.imread(str(example)), None, fx=0.5, fy=0.5)
     (tmp_path / "photos").mkdir()
