@@ -228,8 +228,7 @@ def export(
 
     try:
         with usage_errors():
-            metrics = {key: float(value) for key, value in (m.split("=") for m in metric)}
-            report = write(checkpoint, out, half=half, name=name, data=trained_on, metrics=metrics)
+            report = write(checkpoint, out, half=half, name=name, data=trained_on, metrics=parse_metrics(metric))
     except ExportError as error:
         say(str(error))
         return 1
@@ -342,6 +341,14 @@ def check_target(option: str, path: Path | None) -> None:
     """Refuse a file that cannot be written before any work is done for it."""
     if path is not None and (path.is_dir() or not path.parent.is_dir()):
         raise UsageError(f"{option} {path}: {'is a folder' if path.is_dir() else 'no such folder'}; give a file")
+
+
+def parse_metrics(texts: list[str]) -> dict[str, float]:
+    """["part_A_mae=65.7"] -> {"part_A_mae": 65.7}."""
+    try:
+        return {name: float(value) for name, value in (text.split("=") for text in texts)}
+    except ValueError:
+        raise UsageError(f"--metric {' '.join(texts)}: write name=number, as part_A_mae=65.7") from None
 
 
 def parse_polygon(text: str) -> list[tuple[float, float]]:

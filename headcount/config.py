@@ -167,4 +167,3 @@ def circumstances() -> dict[str, Any]:
         "commit": git_commit(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
     }
-

@@ -60,7 +60,7 @@ class CountResult:
         return {**row, "error": self.error} if self.error else row
 
     def overlay(self, image: Any) -> np.ndarray:
-        """The picture this was counted in, given again as `Counter.count` takes it, under its density: uint8 (H,W,3)."""
+        """The picture that was counted, given again as to `Counter.count`, under its density: uint8 (H,W,3)."""
         from .heatmap import overlay
 
         return overlay(as_image(image), self.density, self.count, self.stride)

@@ -163,7 +163,7 @@ def make_targets(
     heads_t = torch.from_numpy(np.ascontiguousarray(heads, dtype=np.float32))
     spread: float | Tensor = config.sigma or torch.from_numpy(np.ascontiguousarray(sigma))
     return Batch(
-        torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1),  # (3,H,W)
+        torch.from_numpy(image.copy()).permute(2, 0, 1),  # (3,H,W)
         density_map(heads_t, height, width, stride, spread),
         mask_map(heads_t, height, width, stride, config.radius or spread * 4),
         count_map(heads_t, height, width, stride),
@@ -191,7 +191,7 @@ def make_picture(image: np.ndarray, heads: np.ndarray, config: DataConfig, name:
 
 
 def rendered_pictures(config: DataConfig, seed: int) -> list[Picture]:
-    """`config.rendered_scenes` rendered scenes, the share `config.people_free` of them without people, evenly spread."""
+    """`config.rendered_scenes` rendered scenes, evenly among them the share `config.people_free` without people."""
     pictures = []
     for i in range(config.rendered_scenes):
         empty = int((i + 1) * config.people_free) > int(i * config.people_free)

@@ -257,7 +257,7 @@ class Run:
 
     def predict(self, picture: Picture) -> float:
         image, _, _ = whole(picture, self.config.data)
-        tensor = torch.from_numpy(image).permute(2, 0, 1).unsqueeze(0).to(self.device)
+        tensor = torch.tensor(image).permute(2, 0, 1).unsqueeze(0).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
             return float(self.averaged(tensor).density.sum())
 

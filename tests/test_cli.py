@@ -7,11 +7,11 @@ import subprocess
 import sys
 import time
 
+import fake
 import pytest
+import tiny
 from PIL import Image
 
-import fake
-import tiny
 from headcount import cli, counter
 
 NO_TORCH = """import sys
@@ -132,6 +132,9 @@ def test_count_inside_a_polygon(run, photos, model):
         (["count", "x.jpg", "--out", "no/such/folder/x.csv"], "no such folder"),
         (["evaluate", "no-such-folder", "--format", "shanghaitech"], "no-such-folder"),
         (["evaluate", ".", "--format", "runes"], "shanghaitech"),
+        (["export", "x", "y.onnx", "--metric", "good"], "name=number"),
+        (["export", "x", "y.onnx"], "x: not a headcount checkpoint"),
+        (["train", "--recipe", "no-such", "--data", "."], "no-such"),
         (["divine"], "divine"),
     ],
 )

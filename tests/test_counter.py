@@ -3,11 +3,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import tiny
 from PIL import Image
 
 import headcount
-import tiny
-from headcount.counter import CountResult, Counter, plan_tiles
+from headcount.counter import Counter, CountResult, plan_tiles
 from headcount.engines import open_engine
 from headcount.media import Frame
 

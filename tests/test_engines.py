@@ -3,10 +3,10 @@ import threading
 import cv2
 import numpy as np
 import pytest
+import tiny
 import torch
 
 import headcount
-import tiny
 from headcount import model as models
 from headcount.engines import EngineError, ModelMeta, OpenVINOEngine, TorchEngine, open_engine
 from headcount.media import read_image

@@ -167,3 +167,32 @@ def test_a_loss_that_tells_the_network_nothing_is_an_error():
     config = LossConfig(density=0.0, mask=1.0, likelihood=1.0)
     with pytest.raises(ValueError, match="no loss term applies"):
         CountLoss(config)(Output(torch.zeros(1, 2, 2)), *[torch.zeros(1, 2, 2)] * 3)
+
+
+@pytest.mark.parametrize(
+    "fusion, loss",
+    [
+        ("feature_posterior", LossConfig(density=10.0, mask=1.0, gamma=0.0, count=0.1)),
+        ("feature_zip", LossConfig(density=0.0, mask=16.0, gamma=0.0, likelihood=1.0, blocks=1.0, block_cells=(1,))),
+    ],
+)
+def test_a_small_network_learns_one_picture_by_heart(fusion, loss):
+    torch.manual_seed(0)
+    image = torch.full((1, 3, 32, 32), 200.0)
+    heads = torch.tensor([[6.0, 6.0], [22.0, 10.0], [14.0, 26.0]])
+    for x, y in heads.int().tolist():
+        image[..., y - 2 : y + 3, x - 2 : x + 3] = 20
+    density, mask = density_map(heads, 32, 32, 4, 2.0)[None], mask_map(heads, 32, 32, 4, 4.0)[None]
+    counts = count_map(heads, 32, 32, 4)[None]
+    model, tell = CountingModel(ModelConfig(fusion=fusion, width=16)).train(), CountLoss(loss)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
+    for step in range(80):
+        for group in optimizer.param_groups:
+            group["lr"] = 1e-3 * (1 - step / 80)
+        optimizer.zero_grad()
+        tell(model(image), density, mask, counts)["loss"].backward()
+        optimizer.step()
+    with torch.no_grad():
+        output = model.eval()(image)
+    assert float(output.density.sum()) == pytest.approx(3, abs=0.3)
+    assert torch.equal((output.mask_logits > 0).float(), mask)

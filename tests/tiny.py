@@ -8,8 +8,8 @@ from onnx import numpy_helper, parser
 HEADER = """<ir_version: 9, opset_import: ["" : 18],
   metadata_props: ["name": "{name}", "stride": "4", "pad": "4", "halo": "{halo}", "min_side": "{min_side}"]>
 tiny (uint8[n,height,width,3] image) => (float[n,h,w] density, float[n,h,w] mask)
-<int64 one = {{1}}, int64[1] channel = {{1}}, int64[1] four = {{4}}, float[1] white = {{255.0}}, float[1] cell = {{16.0}},
- int64[6] zeros = {{0, 0, 0, 0, 0, 0}}>
+<int64 one = {{1}}, int64[1] channel = {{1}}, int64[1] four = {{4}}, float[1] white = {{255.0}},
+ float[1] cell = {{16.0}}, int64[6] zeros = {{0, 0, 0, 0, 0, 0}}>
 {{
   pixels = Cast<to = 1>(image)
   scaled = Div(pixels, white)
