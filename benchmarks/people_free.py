@@ -2,7 +2,7 @@
 
     python benchmarks/people_free.py --scenes 100
 
-Prints the mean, the median and the worst of the counts, and the worst scenes' seeds. The seeds start far above those that
+Prints the mean, the median and the worst of the counts, and the worst seeds, which start far above those that
 training draws (`rendered_pictures` in headcount/data.py).
 """
 

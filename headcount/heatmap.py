@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-PATCH = 10_000          # the legend's unit of area: 100 x 100 pixels
+PATCH = 10_000  # the legend's unit of area: 100 x 100 pixels
 INK, PAPER = (32, 34, 40), (255, 255, 255)
 
 
@@ -40,7 +40,7 @@ def enlarge(density: np.ndarray, height: int, width: int, stride: float | None =
     how = cv2.INTER_AREA if full_height < h else cv2.INTER_LINEAR
     size = (max(1, full_width), max(1, full_height))
     full = cv2.resize(density.astype(np.float32), size, interpolation=how)[:height, :width]
-    if full.shape != (height, width):   # a stride that ends short of the edge
+    if full.shape != (height, width):  # a stride that ends short of the edge
         full = np.pad(full, ((0, height - full.shape[0]), (0, width - full.shape[1])))
     mass = float(full.sum(dtype=np.float64))
     return full * np.float32(total / mass) if mass else full
@@ -70,7 +70,7 @@ def overlay(
     Empty places stay clear. `count` is what the caption says, the density's sum when None; `stride` as for `enlarge`.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, 1000 / max(height, width))   # smooth colours need no more pixels, and large photos stay quick
+    scale = min(1.0, 1000 / max(height, width))  # smooth colours need no more pixels, and large photos stay quick
     low_height, low_width = max(1, round(height * scale)), max(1, round(width * scale))
     area = low_height * low_width / (height * width)
     crowding: np.ndarray = enlarge(density, low_height, low_width, stride and stride * scale).clip(0)
@@ -96,8 +96,13 @@ def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str] = (), hei
     return _grid([_titled(p, captions[i] if i < len(captions) else "") for i, p in enumerate(panels)], len(panels))
 
 
-def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str] = (), columns: int | None = None,
-                  width: int = 320, height: int = 240) -> np.ndarray:
+def contact_sheet(
+    images: Sequence[np.ndarray],
+    captions: Sequence[str] = (),
+    columns: int | None = None,
+    width: int = 320,
+    height: int = 240,
+) -> np.ndarray:
     """Pictures of any size as thumbnails of at most width x height in a grid, each under its caption."""
     if not len(images):
         raise ValueError("there are no pictures for a contact sheet; give at least one")
@@ -107,7 +112,7 @@ def contact_sheet(images: Sequence[np.ndarray], captions: Sequence[str] = (), co
         small = _fit(image, max(1, round(image.shape[0] * scale)), max(1, round(image.shape[1] * scale)))
         cell = np.full((height, width, 3), 238, np.uint8)
         y, x = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
-        cell[y:y + small.shape[0], x:x + small.shape[1]] = small
+        cell[y : y + small.shape[0], x : x + small.shape[1]] = small
         cells.append(_titled(cell, captions[i] if i < len(captions) else ""))
     return _grid(cells, columns or int(np.ceil(np.sqrt(len(cells)))))
 
@@ -173,7 +178,7 @@ def _legend(picture: np.ndarray, peak: float) -> None:
     _plate(picture, x, y, w + 2 * pad, tall)
     _text(picture, text, x + pad, y + pad + h, scale, PAPER)
     y += 2 * pad + h
-    picture[y:y + bar, x + pad:x + pad + w] = colours(np.linspace(0, 1, w)[None].repeat(bar, 0))
+    picture[y : y + bar, x + pad : x + pad + w] = colours(np.linspace(0, 1, w)[None].repeat(bar, 0))
     top = f"{peak:.2g}" if peak < 10 else f"{peak:,.0f}"
     (tw, _), _ = cv2.getTextSize(top, FONT, scale, _stroke(scale))
     _text(picture, "0", x + pad, y + bar + pad // 2 + h, scale, PAPER)
@@ -182,7 +187,7 @@ def _legend(picture: np.ndarray, peak: float) -> None:
 
 def _plate(picture: np.ndarray, x: int, y: int, w: int, h: int) -> None:
     """Darken a rectangle so that white text on it can be read on any photo."""
-    part = picture[y:y + h, x:x + w]
+    part = picture[y : y + h, x : x + w]
     part[:] = (part * 0.28 + np.array(INK, np.float32) * 0.5).astype(np.uint8)
 
 
@@ -214,12 +219,12 @@ def _titled(image: np.ndarray, caption: str) -> np.ndarray:
 def _grid(cells: Sequence[np.ndarray], columns: int, gap: int = 10) -> np.ndarray:
     """Cells of one height on white, row by row."""
     columns = max(1, min(columns, len(cells)))
-    rows = [cells[i:i + columns] for i in range(0, len(cells), columns)]
+    rows = [cells[i : i + columns] for i in range(0, len(cells), columns)]
     width = max(sum(c.shape[1] + gap for c in row) for row in rows) + gap
     sheet = np.full((len(rows) * (cells[0].shape[0] + gap) + gap, width, 3), 255, np.uint8)
     for r, row in enumerate(rows):
         x, y = gap, gap + r * (cells[0].shape[0] + gap)
         for cell in row:
-            sheet[y:y + cell.shape[0], x:x + cell.shape[1]] = cell
+            sheet[y : y + cell.shape[0], x : x + cell.shape[1]] = cell
             x += cell.shape[1] + gap
     return sheet

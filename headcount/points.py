@@ -100,14 +100,20 @@ def read_shanghaitech(root: Path, split: str) -> list[Sample]:
     if split in ("train", "val"):
         val, excluded = _shanghaitech_lists(names)
         names = val if split == "val" else names - val - excluded
-    return [_sample(images[name], _mat_points(mats[name], lambda mat: mat["image_info"][0, 0][0, 0][0]))
-            for name in images if name in names]
+    return [
+        _sample(images[name], _mat_points(mats[name], lambda mat: mat["image_info"][0, 0][0, 0][0]))
+        for name in images
+        if name in names
+    ]
 
 
 def _shanghaitech_part(root: Path) -> Path:
     """The folder that holds train_data and test_data: root itself, or its only child that does."""
-    parts = [folder for folder in (root, *sorted(root.glob("*")))
-             if (folder / "train_data").is_dir() or (folder / "test_data").is_dir()]
+    parts = [
+        folder
+        for folder in (root, *sorted(root.glob("*")))
+        if (folder / "train_data").is_dir() or (folder / "test_data").is_dir()
+    ]
     if not parts:
         raise PointsError(f"{root}: no train_data or test_data folder in it; give the folder of part A or B")
     if parts[0] != root and len(parts) > 1:
@@ -139,8 +145,9 @@ def read_ucf_cc_50(root: Path, split: str) -> list[Sample]:
         test = {name for label, name in folds if label == fold}
         val = held_out(names - test)
         names = {"test": test, "val": val, "train": names - test - val, "trainval": names - test}[kind]
-    return [_sample(images[name], _mat_points(mats[name], lambda mat: mat["annPoints"]))
-            for name in images if name in names]
+    return [
+        _sample(images[name], _mat_points(mats[name], lambda mat: mat["annPoints"])) for name in images if name in names
+    ]
 
 
 def read_worldexpo(root: Path, split: str) -> list[Sample]:
@@ -237,11 +244,17 @@ def _table_samples(file: Path, entries: list[dict]) -> list[Sample]:
 
 
 READERS: dict[str, Callable[[Path, str], list[Sample]]] = {
-    "shanghaitech": read_shanghaitech, "ucf_cc_50": read_ucf_cc_50, "worldexpo": read_worldexpo,
-    "csv": read_csv, "json": read_json, "coco": read_coco,
+    "shanghaitech": read_shanghaitech,
+    "ucf_cc_50": read_ucf_cc_50,
+    "worldexpo": read_worldexpo,
+    "csv": read_csv,
+    "json": read_json,
+    "coco": read_coco,
 }
 WRITERS: dict[str, Callable[[list[Sample], Path], None]] = {
-    "csv": tables.write_csv, "json": tables.write_json, "coco": tables.write_coco,
+    "csv": tables.write_csv,
+    "json": tables.write_json,
+    "coco": tables.write_coco,
 }
 
 
@@ -329,8 +342,9 @@ def _mat_73(path: Path) -> dict:
 
     with h5py.File(path) as file:  # axes are reversed; an empty array is stored as its shape
         arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        return {name: np.zeros((0, 2)) if item.attrs.get("MATLAB_empty") else item[()].T
-                for name, item in arrays.items()}
+        return {
+            name: np.zeros((0, 2)) if item.attrs.get("MATLAB_empty") else item[()].T for name, item in arrays.items()
+        }
 
 
 def _files(folder: Path, suffixes: Iterable[str], pattern: str = "*") -> list[Path]:

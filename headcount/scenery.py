@@ -12,12 +12,20 @@ import numpy as np
 Colour = tuple[int, int, int]
 
 GREENS = [(46, 82, 38), (62, 98, 44), (84, 116, 52), (52, 90, 62), (104, 122, 58), (128, 108, 48)]
-WALLS = [(196, 178, 154), (168, 146, 124), (150, 92, 74), (188, 188, 184), (124, 130, 138), (216, 204, 182),
-         (98, 96, 100)]
+WALLS = [
+    (196, 178, 154),
+    (168, 146, 124),
+    (150, 92, 74),
+    (188, 188, 184),
+    (124, 130, 138),
+    (216, 204, 182),
+    (98, 96, 100),
+]
 BRIGHT = [(200, 56, 48), (232, 168, 48), (52, 112, 176), (240, 240, 236), (64, 140, 92), (212, 108, 60), (120, 76, 148)]
 
 
 # Small tools --------------------------------------------------------------------------------------------------------
+
 
 def pick(rng: np.random.Generator, colours, jitter: float = 10) -> Colour:
     """One of `colours`, a little changed."""
@@ -82,8 +90,13 @@ def line(image: np.ndarray, x0: float, y0: float, x1: float, y1: float, colour: 
 
 # Sky, facades, ground -----------------------------------------------------------------------------------------------
 
-SKIES = [((86, 138, 196), (208, 224, 236)), ((128, 150, 176), (216, 218, 220)), ((176, 182, 190), (226, 226, 224)),
-         ((62, 84, 140), (244, 190, 140)), ((18, 22, 44), (70, 66, 86))]
+SKIES = [
+    ((86, 138, 196), (208, 224, 236)),
+    ((128, 150, 176), (216, 218, 220)),
+    ((176, 182, 190), (226, 226, 224)),
+    ((62, 84, 140), (244, 190, 140)),
+    ((18, 22, 44), (70, 66, 86)),
+]
 
 
 def sky(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
@@ -121,8 +134,14 @@ def facades(rng: np.random.Generator, image: np.ndarray, base: float, metre: flo
             awning = pick(rng, BRIGHT)
             for i in range(8):
                 left = x + 0.4 * metre + i * (wide - 0.8 * metre) / 8
-                box(image, left, base - 3.3 * metre, left + (wide - 0.8 * metre) / 8, base - 2.5 * metre,
-                    awning if i % 2 else shade((250, 246, 238), 0.95))
+                box(
+                    image,
+                    left,
+                    base - 3.3 * metre,
+                    left + (wide - 0.8 * metre) / 8,
+                    base - 2.5 * metre,
+                    awning if i % 2 else shade((250, 246, 238), 0.95),
+                )
         x += wide
         if rng.random() < 0.15:
             x += rng.uniform(2, 6) * metre
@@ -130,16 +149,21 @@ def facades(rng: np.random.Generator, image: np.ndarray, base: float, metre: flo
 
 def texture(rng: np.random.Generator, kind: str) -> np.ndarray:
     """512 x 512 pixels of ground, uint8: 8 m on a side."""
-    base = {"asphalt": [(104, 104, 108), (86, 86, 90)], "grass": [(92, 122, 58), (110, 130, 66)],
-            "sand": [(206, 184, 146), (188, 164, 128)], "paving": [(168, 160, 148), (150, 148, 146), (176, 154, 132)],
-            "tiles": [(196, 188, 176), (140, 140, 148)], "gravel": [(150, 142, 132)]}[kind]
+    base = {
+        "asphalt": [(104, 104, 108), (86, 86, 90)],
+        "grass": [(92, 122, 58), (110, 130, 66)],
+        "sand": [(206, 184, 146), (188, 164, 128)],
+        "paving": [(168, 160, 148), (150, 148, 146), (176, 154, 132)],
+        "tiles": [(196, 188, 176), (140, 140, 148)],
+        "gravel": [(150, 142, 132)],
+    }[kind]
     image = np.full((512, 512, 3), pick(rng, base, 4), np.uint8)
     if kind in ("paving", "tiles"):
         size = int(rng.choice([32, 64, 128]))
         tones = rng.normal(1, 0.15 if kind == "tiles" else 0.07, (512 // size, 512 // size, 1)).astype(np.float32)
         image = (image * np.kron(tones, np.ones((size, size, 1), np.float32))).clip(0, 255).astype(np.uint8)
         for start in range(0, 512, size):
-            for joint in (image[start:start + 2], image[:, start:start + 2]):
+            for joint in (image[start : start + 2], image[:, start : start + 2]):
                 joint[:] = joint * 0.7
     image = speckle(rng, image, 160, 0.06, 2)
     return speckle(rng, image, 3, {"grass": 0.2, "gravel": 0.25, "asphalt": 0.1}.get(kind, 0.05), 2)
@@ -155,13 +179,14 @@ def ground(rng: np.random.Generator, image: np.ndarray, horizon: float, metre_pe
     if first >= height:
         return
     rows = np.arange(first, height, dtype=np.float32) - np.float32(horizon)
-    metre = (rows * metre_per_row)[:, None]                                        # (rows, 1)
-    across = (np.arange(width, dtype=np.float32)[None] - width / 2) / metre        # metres, (rows, width)
+    metre = (rows * metre_per_row)[:, None]  # (rows, 1)
+    across = (np.arange(width, dtype=np.float32)[None] - width / 2) / metre  # metres, (rows, width)
     away = np.broadcast_to(1.4 * (height - horizon) / metre, across.shape)
     surface = texture(rng, kind)
-    seen = cv2.remap(surface, across * 64 + 256, np.ascontiguousarray(away * 64), cv2.INTER_LINEAR,
-                     borderMode=cv2.BORDER_REFLECT)
-    sharp = (metre / 40).clip(0.15, 1)[:, :, None]                                 # far texture melts together
+    seen = cv2.remap(
+        surface, across * 64 + 256, np.ascontiguousarray(away * 64), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
+    )
+    sharp = (metre / 40).clip(0.15, 1)[:, :, None]  # far texture melts together
     plain = surface.reshape(-1, 3).mean(axis=0)
     image[first:] = (seen * sharp + plain * (1 - sharp)).clip(0, 255)
 
@@ -187,7 +212,7 @@ def tree(rng, image, x, y, m) -> list[Box]:
 def lamp(rng, image, x, y, m) -> list[Box]:
     top, metal = y - rng.uniform(3.5, 5) * m, pick(rng, [(50, 52, 56), (70, 84, 78)])
     line(image, x, y, x, top, metal, 0.12 * m)
-    for side in ((-0.5, 0.5) if rng.random() < 0.5 else (0,)):
+    for side in (-0.5, 0.5) if rng.random() < 0.5 else (0,):
         line(image, x, top, x + side * m, top, metal, 0.08 * m)
         ball(image, x + side * m, top - 0.18 * m, 0.2 * m, 0.2 * m, pick(rng, [(244, 236, 210), (220, 224, 228)]))
     return [(x - 0.75 * m, top - 0.45 * m, x + 0.75 * m, top + 0.2 * m)]
@@ -212,8 +237,16 @@ def stall(rng, image, x, y, m) -> list[Box]:
         line(image, x + side * wide, y, x + side * wide, y - 2.3 * m, (110, 100, 90), 0.08 * m)
     for i in range(8):
         left, right = (wide * (0.2875 * edge - 1.15) for edge in (i, i + 1))
-        polygon(image, [(x + left * 0.86, y - 2.9 * m), (x + right * 0.86, y - 2.9 * m), (x + right, y - 2.2 * m),
-                        (x + left, y - 2.2 * m)], cloth if i % 2 else (240, 236, 228))
+        polygon(
+            image,
+            [
+                (x + left * 0.86, y - 2.9 * m),
+                (x + right * 0.86, y - 2.9 * m),
+                (x + right, y - 2.2 * m),
+                (x + left, y - 2.2 * m),
+            ],
+            cloth if i % 2 else (240, 236, 228),
+        )
     return [(x - wide * 1.15, y - 2.95 * m, x + wide * 1.15, y)]
 
 
@@ -281,6 +314,7 @@ THINGS = (tree, lamp, parasol, stall, car, barrier, bollards, balloons, flag, pl
 
 
 # Whole pictures without people ----------------------------------------------------------------------------------------
+
 
 def foliage(rng, height, width):
     image = fade(height, width, pick(rng, GREENS), shade(pick(rng, GREENS), 0.6))

@@ -21,14 +21,37 @@ from . import scenery
 from .scenery import pick
 
 SKIN = [(244, 208, 177), (236, 188, 150), (214, 160, 118), (176, 120, 82), (128, 84, 56), (90, 58, 42)]
-HAIR = [(26, 22, 22), (36, 28, 24), (62, 42, 30), (96, 64, 40), (140, 92, 50), (196, 158, 98), (150, 148, 146),
-        (206, 204, 200)]
-CLOTH = [(236, 234, 228), (34, 34, 38), (40, 54, 88), (82, 106, 140), (176, 48, 44), (112, 34, 42), (214, 164, 60),
-         (44, 120, 124), (92, 104, 62), (216, 140, 148), (124, 126, 130), (204, 186, 154), (216, 110, 50),
-         (150, 122, 168), (128, 176, 208), (64, 134, 88)]
+HAIR = [
+    (26, 22, 22),
+    (36, 28, 24),
+    (62, 42, 30),
+    (96, 64, 40),
+    (140, 92, 50),
+    (196, 158, 98),
+    (150, 148, 146),
+    (206, 204, 200),
+]
+CLOTH = [
+    (236, 234, 228),
+    (34, 34, 38),
+    (40, 54, 88),
+    (82, 106, 140),
+    (176, 48, 44),
+    (112, 34, 42),
+    (214, 164, 60),
+    (44, 120, 124),
+    (92, 104, 62),
+    (216, 140, 148),
+    (124, 126, 130),
+    (204, 186, 154),
+    (216, 110, 50),
+    (150, 122, 168),
+    (128, 176, 208),
+    (64, 134, 88),
+]
 TROUSERS = [(40, 46, 62), (58, 74, 104), (30, 30, 32), (98, 92, 84), (164, 148, 120), (84, 60, 46), (112, 128, 150)]
-SHAPES = 36   # different bodies per tilt of the camera
-UNIT = 56     # pixels of a head's height in a drawn body
+SHAPES = 36  # different bodies per tilt of the camera
+UNIT = 56  # pixels of a head's height in a drawn body
 SQUASH = (1.0, 0.74, 0.46)  # how tall a body looks from eye level, from a balcony, from a roof
 MIN_HEAD = 4.0
 
@@ -78,13 +101,13 @@ def render(seed: int, people: int | None = None, width: int = 1024, height: int 
     camera = _camera(rng, people, width, height)
     image, things = _stage(rng, camera, people, width, height)
     points = _place(rng, camera, people, width, height, _boxes(things))
-    while len(points) < people and things:   # people come first: clear things away until they fit
+    while len(points) < people and things:  # people come first: clear things away until they fit
         things = things[: len(things) // 2]
         points = _place(rng, camera, people, width, height, _boxes(things))
     image = _shadows(rng, camera, image, points)
     haze = image[: max(1, int(camera.top))].mean(axis=(0, 1)).astype(np.float32)
     look = _look(rng)
-    queue: list[tuple[float, Callable]] = []   # (row of the feet, what to paint)
+    queue: list[tuple[float, Callable]] = []  # (row of the feet, what to paint)
     queue += [(y, partial(draw, np.random.default_rng(s), image, x, y, m)) for draw, s, x, y, m in things]
     queue += [(camera.foot(y), partial(_person, rng, camera, image, x, y, look, haze)) for x, y in points]
     for _, paint in sorted(queue, key=lambda item: item[0]):
@@ -95,8 +118,9 @@ def render(seed: int, people: int | None = None, width: int = 1024, height: int 
     return Scene(_photograph(rng, image), points.astype(np.float32))
 
 
-def write_folder(folder: str | Path, count: int, seed: int = 0, people_free_share: float = 0.15, width: int = 1024,
-                 height: int = 768) -> Path:
+def write_folder(
+    folder: str | Path, count: int, seed: int = 0, people_free_share: float = 0.15, width: int = 1024, height: int = 768
+) -> Path:
     """Write `count` scenes as JPEG, and their heads as points.csv (image,x,y; a people-free image: empty x,y).
 
     Returns the path of the CSV. Raises MediaError when the folder cannot be written.
@@ -117,15 +141,16 @@ def write_folder(folder: str | Path, count: int, seed: int = 0, people_free_shar
 
 # Camera, stage, places ------------------------------------------------------------------------------------------------
 
+
 def _camera(rng: np.random.Generator, people: int, width: int, height: int) -> Camera:
     """A camera under which `people` heads fit: heads shrink until they do."""
     tilt = int(rng.choice(3, p=[0.4, 0.35, 0.25]))
     horizon = height * rng.uniform(*[(0.12, 0.36), (-0.5, 0.06), (-2.5, -0.6)][tilt])
-    near = max(9.0, height * float(np.exp(rng.uniform(np.log(0.022), np.log(0.1)))))   # head height in the bottom row
+    near = max(9.0, height * float(np.exp(rng.uniform(np.log(0.022), np.log(0.1)))))  # head height in the bottom row
     while True:
         k = near / (height - horizon)
         top = max(horizon + max(MIN_HEAD, 0.22 * near) / k, near * 0.4)
-        room = width * (1 / (top - horizon) - 1 / (height - horizon)) / k**2   # heads of which each takes a square
+        room = width * (1 / (top - horizon) - 1 / (height - horizon)) / k**2  # heads of which each takes a square
         if room * 0.58 > people or near < 1.7 * MIN_HEAD:
             return Camera(horizon, k, min(top, height - 1.0), tilt)
         near *= 0.94
@@ -169,14 +194,16 @@ def _place(rng: np.random.Generator, camera: Camera, people: int, width: int, he
     free[: int(np.ceil(camera.top / cell))] = 0
     for x0, y0, x1, y1 in boxes:
         x0, y0, x1, y1 = (int(v / cell) for v in (x0 - 6, y0 - 6, x1 + 10, y1 + 6))
-        free[max(0, y0):max(0, y1), max(0, x0):max(0, x1)] = 0
+        free[max(0, y0) : max(0, y1), max(0, x0) : max(0, x1)] = 0
     size = camera.head(np.arange(rows) * cell + cell / 2).clip(MIN_HEAD * 0.8)
     groups = np.exp(rng.uniform(0.2, 1.6) * scenery.noise(rng, rows, columns, max(rows, columns) / 5, 3))
     points: list[tuple[float, float]] = []
-    taken = np.zeros((height, width), np.uint8)   # 255 where a new head would be too near another
+    taken = np.zeros((height, width), np.uint8)  # 255 where a new head would be too near another
     for space in (1.7, 1.35, 1.1, 0.97, 0.9, 0.85):
+
         def claim(x: float, y: float, reach: float = space) -> None:
             scenery.ellipse(taken, x, y, 0.95 * reach * camera.head(y), 0.85 * reach * camera.head(y), 255)
+
         weight = (free * groups / size[:, None] ** 2).ravel()
         if weight.sum() == 0 or len(points) == people:
             break
@@ -190,11 +217,12 @@ def _place(rng: np.random.Generator, camera: Camera, people: int, width: int, he
             if not taken[int(y), int(x)] and len(points) < people:
                 points.append((x, y))
                 claim(x, y)
-        groups = np.sqrt(groups)   # what did not fit in the groups spreads out
+        groups = np.sqrt(groups)  # what did not fit in the groups spreads out
     return np.array(points, np.float64).reshape(-1, 2)
 
 
 # People ---------------------------------------------------------------------------------------------------------------
+
 
 def _look(rng: np.random.Generator) -> list:
     """The clothes of this crowd: anything, or mostly one or two colours, as at a match or a march."""
@@ -206,13 +234,13 @@ def _look(rng: np.random.Generator) -> list:
 def _person(rng: np.random.Generator, camera: Camera, image: np.ndarray, x: float, y: float, look: list, haze) -> None:
     """Paint one person whose head centre is at (x, y)."""
     size = max(3, round(camera.head(y) * rng.uniform(0.9, 1.1)))
-    sprite = _sprite(int(rng.integers(SHAPES)), camera.tilt, size)               # (h, w, 7)
+    sprite = _sprite(int(rng.integers(SHAPES)), camera.tilt, size)  # (h, w, 7)
     left, top = round(x - 1.8 * size), round(y - 1.3 * size)
     x0, y0 = max(0, left), max(0, top)
-    part = sprite[y0 - top:image.shape[0] - top, x0 - left:image.shape[1] - left].astype(np.float32)
-    below = image[y0:y0 + part.shape[0], x0:x0 + part.shape[1]]
+    part = sprite[y0 - top : image.shape[0] - top, x0 - left : image.shape[1] - left].astype(np.float32)
+    below = image[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]]
     tints = [pick(rng, SKIN), pick(rng, HAIR), pick(rng, look), pick(rng, TROUSERS), pick(rng, CLOTH), (30, 26, 26)]
-    materials = np.array(tints, np.float32)                                        # (6, 3)
+    materials = np.array(tints, np.float32)  # (6, 3)
     far = 0.3 * np.clip(1 - size / 14, 0, 1)
     alpha = part[:, :, 6:] / 255
     colour = part[:, :, :6] @ (materials * (1 - far) / 160) + alpha * (far * haze)
@@ -236,7 +264,7 @@ def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
     sheet = np.zeros((int((2.0 + 6.7 * squash) * UNIT), int(3.6 * UNIT), 7), np.float32)
     skin, hair, top, bottom, accent, dark = range(6)
 
-    def at(x, y):   # units from the head's centre -> 1/16 pixels; the body below the chin is squashed by the tilt
+    def at(x, y):  # units from the head's centre -> 1/16 pixels; the body below the chin is squashed by the tilt
         y = y if y < 0.4 else 0.4 + (y - 0.4) * squash
         return round((x + 1.8) * UNIT * 16), round((y + 1.3) * UNIT * 16)
 
@@ -283,9 +311,9 @@ def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
         pose = rng.random()
         shoulder, skin_from = (side * 0.86 * wide, 1.15), rng.random()
         if pose < 0.05:
-            elbow, hand = (side * 1.25, 0.6), (side * 1.1, -0.55)     # raised
+            elbow, hand = (side * 1.25, 0.6), (side * 1.1, -0.55)  # raised
         elif pose < 0.3:
-            elbow, hand = (side * 1.15, 2.2), (side * 0.35, 2.3)      # folded
+            elbow, hand = (side * 1.15, 2.2), (side * 0.35, 2.3)  # folded
         else:
             elbow, hand = (side * 1.12 * wide, 2.2), (side * rng.uniform(0.95, 1.25), 3.3)
         add(skin, limb(0.26, elbow, hand), oval(*hand, 0.17, 0.19))
@@ -309,9 +337,9 @@ def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
         add(skin, oval(turn * 2, eyes + 0.12, 0.055, 0.09), light=1.1)
         add(skin, limb(0.04, (turn * 1.5 - 0.1, eyes + 0.28), (turn * 1.5 + 0.1, eyes + 0.28)), light=0.5)
         if rng.random() < 0.15:
-            add(dark, limb(0.13, (turn - 0.3, eyes), (turn + 0.3, eyes)))            # sunglasses
+            add(dark, limb(0.13, (turn - 0.3, eyes), (turn + 0.3, eyes)))  # sunglasses
         if rng.random() < 0.15:
-            add(hair, oval(turn, 0.32, 0.3, 0.2, 0, 180), light=0.9)                  # beard
+            add(hair, oval(turn, 0.32, 0.3, 0.2, 0, 180), light=0.9)  # beard
     # Hair and hats: seen from higher up, more of it
     crown = -0.26 + 0.1 * tilt
     kind = rng.random()
@@ -321,14 +349,14 @@ def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
         top_of_head = oval(-turn, crown, 0.41, 0.12 + 0.07 * tilt * tilt)
         add(hair, oval(-turn, -0.14, 0.43, 0.42, 180, 360), top_of_head, round_by=0.2)
     if kind > 0.9 or (kind < 0.06):
-        add(accent, oval(0, -0.18, 0.45, 0.4, 180, 360), oval(0, -0.16, 0.45, 0.1), round_by=0.2)    # cap or beanie
+        add(accent, oval(0, -0.18, 0.45, 0.4, 180, 360), oval(0, -0.16, 0.45, 0.1), round_by=0.2)  # cap or beanie
         if rng.random() < 0.6:
             add(accent, oval(turn * 2, -0.14, 0.5, 0.1), light=0.8)
     elif kind < 0.12:
-        add(accent, oval(0, -0.2, 0.78, 0.2 + 0.14 * tilt), light=0.9)                               # sun hat
+        add(accent, oval(0, -0.2, 0.78, 0.2 + 0.14 * tilt), light=0.9)  # sun hat
         add(accent, oval(0, -0.3, 0.4, 0.34), light=1.05)
     elif kind < 0.17:
-        add(accent, oval(0, 0.0, 0.47, 0.56), shape_of((-0.45, 0.2), (0.45, 0.2), (0.7, 0.95), (-0.7, 0.95)))   # scarf
+        add(accent, oval(0, 0.0, 0.47, 0.56), shape_of((-0.45, 0.2), (0.45, 0.2), (0.7, 0.95), (-0.7, 0.95)))  # scarf
         if not back:
             add(skin, oval(turn, 0.06, 0.28, 0.34))
     sheet = sheet.clip(0, 255).astype(np.uint8)
@@ -336,6 +364,7 @@ def _body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 # Light and photography ------------------------------------------------------------------------------------------------
+
 
 def _shadows(rng: np.random.Generator, camera: Camera, image: np.ndarray, points: np.ndarray) -> np.ndarray:
     """Darken the ground under and beside each person."""
@@ -351,13 +380,13 @@ def _shadows(rng: np.random.Generator, camera: Camera, image: np.ndarray, points
 def _photograph(rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
     """What a lens, a sensor and a JPEG file do to a picture: light, tint, blur, noise, blocks, sometimes grey."""
     height, width = image.shape[:2]
-    yy, xx = np.mgrid[-1:1:height * 1j, -1:1:width * 1j].astype(np.float32)
+    yy, xx = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
     light = rng.normal(1.1, 0.08) + rng.uniform(-0.12, 0.12) * xx + rng.uniform(-0.12, 0.12) * yy
     light -= rng.uniform(0, 0.16) * (xx**2 + yy**2)
     photo = image * light[:, :, None] * (1 + rng.normal(0, 0.035, 3)).astype(np.float32)
     photo = 255 * (photo.clip(0, 255) / 255) ** np.float32(np.exp(rng.normal(-0.08, 0.13)))
     if rng.random() < 0.08:
-        photo = photo * np.float32(rng.uniform(0.5, 0.8))                             # dusk
+        photo = photo * np.float32(rng.uniform(0.5, 0.8))  # dusk
     if rng.random() < 0.5:
         photo = cv2.GaussianBlur(photo, (0, 0), rng.uniform(0.3, 1.1))
     grain = np.float32(rng.choice([1.5, 3.0, 6.0, 12.0], p=[0.5, 0.3, 0.15, 0.05]))

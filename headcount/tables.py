@@ -61,8 +61,7 @@ def parse_json(file: Path) -> list[dict]:
     """{"images": [entry, ...]}, each entry as the head of this module has it."""
     data = _load(file)
     try:
-        return [{**entry, "image": str(entry["image"]), "points": entry["points"]}
-                for entry in data["images"]]
+        return [{**entry, "image": str(entry["image"]), "points": entry["points"]} for entry in data["images"]]
     except (KeyError, TypeError):
         shape = '{"images": [{"image": path, "points": [[x, y], ...]}, ...]}'
         raise PointsError(f"{file}: must be {shape}; correct it") from None
@@ -73,8 +72,7 @@ def parse_coco(file: Path) -> list[dict]:
     data = _load(file)
     try:
         named = {kind["id"]: kind["keypoints"] for kind in data["categories"] if "keypoints" in kind}
-        entries = {image["id"]: {**image, "image": str(image["file_name"]), "points": []}
-                   for image in data["images"]}
+        entries = {image["id"]: {**image, "image": str(image["file_name"]), "points": []} for image in data["images"]}
         for person in data["annotations"]:
             if person["category_id"] in named:  # the other categories are not people
                 point = _head(person, named[person["category_id"]], file)
@@ -116,8 +114,10 @@ def write_csv(samples: list[Sample], path: Path) -> None:
 
 
 def write_json(samples: list[Sample], path: Path) -> None:
-    images = [{"image": _relative(sample.image, path), "points": _numbers(sample.points), **_optional(sample)}
-              for sample in samples]
+    images = [
+        {"image": _relative(sample.image, path), "points": _numbers(sample.points), **_optional(sample)}
+        for sample in samples
+    ]
     path.write_text(json.dumps({"images": images}), encoding="utf-8")
 
 

@@ -29,8 +29,10 @@ def test_reducing_by_nothing_is_an_error(density):
         heatmap.reduce(density, 0)
 
 
-@pytest.mark.parametrize(("height", "width", "stride"), [(296, 400, None), (293, 397, 8), (301, 409, 8), (20, 17, None),
-                                                          (585, 793, 16), (1, 1, None), (220, 296, 5.93)])
+@pytest.mark.parametrize(
+    ("height", "width", "stride"),
+    [(296, 400, None), (293, 397, 8), (301, 409, 8), (20, 17, None), (585, 793, 16), (1, 1, None), (220, 296, 5.93)],
+)
 def test_enlarging_keeps_the_sum(density, height, width, stride):
     large = heatmap.enlarge(density, height, width, stride)
     assert large.shape == (height, width) and large.dtype == np.float32
@@ -54,8 +56,8 @@ def test_an_overlay_colours_the_crowd_and_leaves_the_rest(density):
     photo = np.full((296, 400, 3), 120, np.uint8)
     picture = heatmap.overlay(photo, density, stride=8)
     assert picture.shape == photo.shape and picture.dtype == np.uint8
-    assert (photo == 120).all()                                             # the photo itself is not painted on
-    assert (picture[40:220, 220:] == 120).all()                             # nobody there
+    assert (photo == 120).all()  # the photo itself is not painted on
+    assert (picture[40:220, 220:] == 120).all()  # nobody there
     crowd = picture[70:110, 50:100].astype(int)
     assert np.abs(crowd - 120).max(axis=2).mean() > 60
 

@@ -36,15 +36,24 @@ def corners(image):
     """The colours of the upper left, upper right, lower left and lower right, rounded to what JPEG keeps."""
     h, w = image.shape[0] - 5, image.shape[1] - 5
     named = {c: n for n, c in {"R": RED, "G": GREEN, "B": BLUE, "W": WHITE}.items()}
+
     def nearest(pixel):
         return min(named, key=lambda c: np.abs(np.subtract(c, pixel, dtype=float)).sum())
+
     return "".join(named[nearest(image[y, x])] for y, x in ((4, 4), (4, w), (h, 4), (h, w)))
 
 
 # What EXIF says was done to an upright picture by the camera: undo it and RGBW comes back.
-STORED = {1: lambda a: a, 2: lambda a: a[:, ::-1], 3: lambda a: a[::-1, ::-1], 4: lambda a: a[::-1],
-          5: lambda a: a.transpose(1, 0, 2), 6: lambda a: np.rot90(a), 7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
-          8: lambda a: np.rot90(a, -1)}
+STORED = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a),
+    7: lambda a: np.rot90(a, 2).transpose(1, 0, 2),
+    8: lambda a: np.rot90(a, -1),
+}
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])

@@ -151,8 +151,9 @@ def test_round_trip(tmp_path, format):
     write(samples, tmp_path / f"out.{format}", format)
     again = read(tmp_path / f"out.{format}", format, "all")
     assert [(s.image, s.scene) for s in again] == [(s.image, s.scene) for s in samples]
-    assert all(np.array_equal(s.points, a.points) and a.points.dtype == np.float32
-               for s, a in zip(samples, again, strict=True))
+    assert all(
+        np.array_equal(s.points, a.points) and a.points.dtype == np.float32 for s, a in zip(samples, again, strict=True)
+    )
     assert all(np.array_equal(s.roi, a.roi) for s, a in zip(samples, again, strict=True) if s.roi is not None)
     assert any(len(s.points) == 0 for s in again)
 
@@ -199,13 +200,16 @@ def damage(path: Path, content: bytes | None) -> None:
     path.unlink() if content is None else path.write_bytes(content)
 
 
-@pytest.mark.parametrize(("file", "content", "says"), [
-    ("ground-truth/GT_IMG_2.mat", b"not a mat", "GT_IMG_2.mat: damaged .mat file"),
-    ("ground-truth/GT_IMG_2.mat", b"", "GT_IMG_2.mat: damaged .mat file"),
-    ("ground-truth/GT_IMG_2.mat", None, "IMG_2.jpg: has no annotation"),
-    ("images/IMG_2.jpg", None, "GT_IMG_2.mat: has no image"),
-    ("images/IMG_2.jpg", b"not a picture", "IMG_2.jpg"),
-])
+@pytest.mark.parametrize(
+    ("file", "content", "says"),
+    [
+        ("ground-truth/GT_IMG_2.mat", b"not a mat", "GT_IMG_2.mat: damaged .mat file"),
+        ("ground-truth/GT_IMG_2.mat", b"", "GT_IMG_2.mat: damaged .mat file"),
+        ("ground-truth/GT_IMG_2.mat", None, "IMG_2.jpg: has no annotation"),
+        ("images/IMG_2.jpg", None, "GT_IMG_2.mat: has no image"),
+        ("images/IMG_2.jpg", b"not a picture", "IMG_2.jpg"),
+    ],
+)
 def test_a_bad_file_is_named(tmp_path, file, content, says):
     fake.shanghaitech(tmp_path)
     damage(tmp_path / "train_data" / file, content)
@@ -221,25 +225,32 @@ def test_another_set_s_mat_is_named(tmp_path):
         read(tmp_path, "ucf_cc_50", "all")
 
 
-@pytest.mark.parametrize(("name", "content", "says"), [
-    ("t.csv", "file,x,y\na.jpg,1,2\n", "the first line must name the columns image,x,y"),
-    ("t.csv", "image,x,y\na.jpg,1,two\n", "line 2: x '1', y 'two' must be numbers"),
-    ("t.csv", "image,x,y\na.jpg,1,\n", "line 2: x '1', y '' must be numbers"),
-    ("t.csv", "image,x,y\na.jpg,nan,1\n", "a.jpg: points must be rows of two finite numbers"),
-    ("t.csv", "image,x,y\n,1,1\n", "line 2: the column image is empty"),
-    ("t.csv", "image,x,y,split\na.jpg,1,1,train\na.jpg,2,2,test\n", "line 3: a.jpg has another split"),
-    ("t.csv", "image,x,y\nmissing.jpg,1,2\n", "missing.jpg"),
-    ("t.csv", b"image,x,y\n\xff\xfe,1,2\n", "not a UTF-8 table"),
-    ("t.json", "{", "not readable as JSON"),
-    ("t.json", "[]", "must be "),
-    ("t.json", '{"images": [{"image": "a.jpg", "points": [1, 2]}]}', "a.jpg: points must be rows of two"),
-    ("t.json", '{"images": [{"image": "a.jpg", "points": [], "roi": [[1, "b"]]}]}', "a.jpg: points must be"),
-    ("t.coco", "[]", "not a COCO keypoint file"),
-    ("t.coco", '{"images": [], "annotations": [], "categories": [{"id": 1}]}', "boxes are not read"),
-    ("t.coco", '{"images": [{"id": 1, "file_name": "a.jpg"}],'
-               '"categories": [{"id": 1, "keypoints": ["head"]}],'
-               '"annotations": [{"id": 7, "image_id": 1, "category_id": 1}]}', "7 has no labelled keypoint"),
-])
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("t.csv", "file,x,y\na.jpg,1,2\n", "the first line must name the columns image,x,y"),
+        ("t.csv", "image,x,y\na.jpg,1,two\n", "line 2: x '1', y 'two' must be numbers"),
+        ("t.csv", "image,x,y\na.jpg,1,\n", "line 2: x '1', y '' must be numbers"),
+        ("t.csv", "image,x,y\na.jpg,nan,1\n", "a.jpg: points must be rows of two finite numbers"),
+        ("t.csv", "image,x,y\n,1,1\n", "line 2: the column image is empty"),
+        ("t.csv", "image,x,y,split\na.jpg,1,1,train\na.jpg,2,2,test\n", "line 3: a.jpg has another split"),
+        ("t.csv", "image,x,y\nmissing.jpg,1,2\n", "missing.jpg"),
+        ("t.csv", b"image,x,y\n\xff\xfe,1,2\n", "not a UTF-8 table"),
+        ("t.json", "{", "not readable as JSON"),
+        ("t.json", "[]", "must be "),
+        ("t.json", '{"images": [{"image": "a.jpg", "points": [1, 2]}]}', "a.jpg: points must be rows of two"),
+        ("t.json", '{"images": [{"image": "a.jpg", "points": [], "roi": [[1, "b"]]}]}', "a.jpg: points must be"),
+        ("t.coco", "[]", "not a COCO keypoint file"),
+        ("t.coco", '{"images": [], "annotations": [], "categories": [{"id": 1}]}', "boxes are not read"),
+        (
+            "t.coco",
+            '{"images": [{"id": 1, "file_name": "a.jpg"}],'
+            '"categories": [{"id": 1, "keypoints": ["head"]}],'
+            '"annotations": [{"id": 7, "image_id": 1, "category_id": 1}]}',
+            "7 has no labelled keypoint",
+        ),
+    ],
+)
 def test_a_bad_table_is_named(tmp_path, name, content, says):
     fake.photo(tmp_path / "a.jpg", np.zeros((0, 2)))
     file = tmp_path / name
@@ -249,11 +260,14 @@ def test_a_bad_table_is_named(tmp_path, name, content, says):
     assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
 
 
-@pytest.mark.parametrize(("format", "split", "says"), [
-    ("voc", "train", "unknown format 'voc'; choose one of shanghaitech"),
-    ("shanghaitech", "all", "no split 'all'; choose one of train, val, trainval, test"),
-    ("worldexpo", "train", "no such folder"),
-])
+@pytest.mark.parametrize(
+    ("format", "split", "says"),
+    [
+        ("voc", "train", "unknown format 'voc'; choose one of shanghaitech"),
+        ("shanghaitech", "all", "no split 'all'; choose one of train, val, trainval, test"),
+        ("worldexpo", "train", "no such folder"),
+    ],
+)
 def test_a_wrong_word_is_answered(tmp_path, format, split, says):
     fake.shanghaitech(tmp_path)
     with pytest.raises(PointsError, match=says):
@@ -285,22 +299,29 @@ def real(shared, folder, format, split):
     return len(samples), sum(len(s.points) for s in samples), sum(s.dropped for s in samples)
 
 
-@pytest.mark.parametrize(("folder", "format", "split", "expected"), [
-    ("shanghaitech/part_A", "shanghaitech", "trainval", (300, 162_413, 0)),
-    ("shanghaitech/part_A", "shanghaitech", "test", (182, 78_862, 0)),
-    ("shanghaitech/part_A", "shanghaitech", "train", (262, 143_054, 0)),
-    ("shanghaitech/part_A", "shanghaitech", "val", (30, 17_051, 0)),
-    ("shanghaitech/part_B", "shanghaitech", "trainval", (400, 49_151, 0)),
-    ("shanghaitech/part_B", "shanghaitech", "val", (40, 4_879, 0)),
-    ("ucf_cc_50", "ucf_cc_50", "all", (50, 63_974 - 5, 5)),
-])
+@pytest.mark.parametrize(
+    ("folder", "format", "split", "expected"),
+    [
+        ("shanghaitech/part_A", "shanghaitech", "trainval", (300, 162_413, 0)),
+        ("shanghaitech/part_A", "shanghaitech", "test", (182, 78_862, 0)),
+        ("shanghaitech/part_A", "shanghaitech", "train", (262, 143_054, 0)),
+        ("shanghaitech/part_A", "shanghaitech", "val", (30, 17_051, 0)),
+        ("shanghaitech/part_B", "shanghaitech", "trainval", (400, 49_151, 0)),
+        ("shanghaitech/part_B", "shanghaitech", "val", (40, 4_879, 0)),
+        ("ucf_cc_50", "ucf_cc_50", "all", (50, 63_974 - 5, 5)),
+    ],
+)
 def test_totals(shared, folder, format, split, expected):
     assert real(shared, folder, format, split) == expected
 
 
-@pytest.mark.parametrize(("part", "groups", "never"), [
-    ("A", 30, {"IMG_115", "IMG_187", "IMG_118", "IMG_283", "IMG_167", "IMG_169"}), ("B", 40, set()),
-])
+@pytest.mark.parametrize(
+    ("part", "groups", "never"),
+    [
+        ("A", 30, {"IMG_115", "IMG_187", "IMG_118", "IMG_283", "IMG_167", "IMG_169"}),
+        ("B", 40, set()),
+    ],
+)
 def test_validation_lists_are_chosen_as_their_heads_say(shared, part, groups, never):
     excluded = set(points._split_list("shanghaitech_part_A_excluded")) if part == "A" else set()
     size = counts(read(shared / f"data/shanghaitech/part_{part}", "shanghaitech", "trainval"))
