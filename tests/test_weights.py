@@ -4,6 +4,10 @@ import json
 import sys
 from pathlib import Path
 
+import cv2
+import numpy as np
+import pytest
+
 import headcount
 from headcount.counter import default_model
 from headcount.scenes import render
@@ -21,6 +25,16 @@ def test_the_bundled_crowd_is_counted_within_a_fifth():
 
 def test_nobody_is_counted_where_nobody_is():
     assert sweep(headcount.load(), scenes=16, width=640, height=480).mean() <= 2
+
+
+def test_engines_agree_on_it():
+    fp32, half, other = headcount.load(precision="fp32"), headcount.load(), headcount.load(engine="onnxruntime")
+    picture = cv2.imread(str(EXAMPLE))[:, :, ::-1]
+    for width, height in ((611, 463), (333, 501), (449, 339)):
+        image = np.ascontiguousarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
+        counts = [counter.count(image).count for counter in (fp32, half, other)]
+        assert counts[0] > 50
+        assert counts[2] == pytest.approx(counts[0], rel=1e-3) and counts[1] == pytest.approx(counts[0], rel=1e-2)
 
 
 def test_more_people_count_for_more():
