@@ -47,7 +47,7 @@ def read(root: str | Path, format: str, split: str) -> list[Sample]:
     """Read one split of a data set, in natural order (IMG_2 before IMG_10).
 
     format: a key of READERS. split: `train` (official train less the validation list), `val`, `trainval`,
-    `test`; in ucf_cc_50 `all` and `fold1-train` .. `fold5-test`; in csv, json, coco also `all` and names of
+    `test`; in ucf_cc_50 `all`, `train` and `fold1-train` .. `fold5-test`; in csv, json, coco also `all` and names of
     their own. Points outside their image are dropped, with one warning for them all. Raises PointsError.
     """
     root = Path(root).expanduser()
@@ -132,15 +132,18 @@ def _shanghaitech_lists(names: Iterable[str]) -> tuple[set[str], set[str]]:
 
 
 def read_ucf_cc_50(root: Path, split: str) -> list[Sample]:
-    """n.jpg and n_ann.mat in one folder. The folds are ours: splits/ucf_cc_50_folds.txt."""
+    """n.jpg and n_ann.mat in one folder. The folds are ours: splits/ucf_cc_50_folds.txt. `train`, for training beside
+    ShanghaiTech, is all but what Part A's test and validation pictures show too."""
     folds = [line.split() for line in _split_list("ucf_cc_50_folds")]  # [["fold1", "12"], ...]
     known = sorted({f"{fold}-{kind}" for fold, _ in folds for kind in OFFICIAL_SPLITS})
-    _check_split(root, split, ("all", *known))
+    _check_split(root, split, ("all", "train", *known))
     images = {path.stem: path for path in _files(root, IMAGE_SUFFIXES)}
     mats = {path.stem.removesuffix("_ann"): path for path in _files(root, (".mat",))}
     _check_pairs(images, mats)
     names = set(images)
-    if split != "all":
+    if split == "train":
+        names -= set(_split_list("ucf_cc_50_excluded"))
+    elif split != "all":
         fold, kind = split.split("-")
         test = {name for label, name in folds if label == fold}
         val = held_out(names - test)

@@ -48,6 +48,8 @@ def test_shanghaitech_asks_which_part(tmp_path):
 def test_ucf_cc_50_folds(tmp_path):
     truth = fake.ucf_cc_50(tmp_path)["all"]
     everything = read(tmp_path, "ucf_cc_50", "all")
+    beside_part_a = {sample.name for sample in read(tmp_path, "ucf_cc_50", "train")}
+    assert {sample.name for sample in everything} - beside_part_a == {"16", "24", "45"}
     assert [sample.name for sample in everything] == [str(n) for n in range(1, 51)]
     assert all(same(sample, truth[sample.name]) for sample in everything)
     tested = []
