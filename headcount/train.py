@@ -54,10 +54,10 @@ def train(
     """
     config = recipe if isinstance(recipe, TrainConfig) else load_recipe(recipe)
     out = Path(out)
-    if (out / "state.json").exists() and not resume:
+    if (out / "state.safetensors").exists() and not resume:
         raise TrainError(f"{out}: a run is there already; resume it with --resume, or choose another folder")
     run = Run(config, Path(data), out, backbone_weights)
-    if (out / "state.json").exists():
+    if (out / "state.safetensors").exists():
         run.load_state()
     return run.go(stop_after)
 
@@ -313,9 +313,8 @@ class Run:
             with safe_open(file, "pt") as opened:
                 metadata = opened.metadata() or {}
                 tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            # the first runs had the numbers in state.json alone
-            numbers = json.loads(metadata.get("numbers") or (self.out / "state.json").read_text())
-        except (OSError, ValueError, SafetensorError) as error:
+            numbers = json.loads(metadata["numbers"])
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
             raise TrainError(f"{file}: cannot be read ({error}); start a new run in another folder") from error
         if numbers["fingerprint"] != self.fingerprint:
             raise TrainError(f"{self.out}: the data changed since this run began; start a new run in another folder")

@@ -214,14 +214,6 @@ def test_a_kill_between_the_two_state_files_tears_nothing(data, whole, tmp_path)
     assert_same_runs(whole, tmp_path / "torn")
 
 
-def test_a_state_whose_numbers_are_in_state_json_alone_resumes(data, whole, tmp_path):
-    train(tiny(), data, tmp_path / "older", stop_after=3)
-    file = tmp_path / "older" / "state.safetensors"
-    save_file(load_file(file), file)  # without metadata
-    train(tiny(), data, tmp_path / "older", resume=True)
-    assert_same_runs(whole, tmp_path / "older")
-
-
 def test_a_run_is_not_overwritten_nor_resumed_as_another(data, tmp_path):
     train(tiny(), data, tmp_path, stop_after=2)
     with pytest.raises(TrainError, match="a run is there already; resume it with --resume"):
