@@ -154,7 +154,7 @@ class TorchEngine:
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         torch = self.torch
-        image = torch.from_numpy(np.ascontiguousarray(images)).to(self.device).permute(0, 3, 1, 2)  # (N,3,H,W)
+        image = torch.tensor(images, device=self.device).permute(0, 3, 1, 2)  # (N,3,H,W)
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
         with torch.inference_mode(), torch.autocast(self.device, dtype=half, enabled=half is not None):
             output = self.model(image)
