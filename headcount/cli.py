@@ -40,7 +40,7 @@ class UsageError(ValueError):
 
 @app.command
 def count(
-    *paths: Path,
+    *paths: Annotated[Path, cyclopts.Parameter(json_list=False)],  # a name may begin with a bracket
     model: Path | None = None,
     format: Format | None = None,
     out: Path | None = None,
@@ -85,6 +85,8 @@ def count(
         return 1
     with usage_errors():
         counter = load(model, engine, precision)
+        if overlay is not None and overlay.is_file():
+            raise UsageError(f"--overlay {overlay}: is a file; give a folder")
         if overlay is not None:
             overlay.mkdir(parents=True, exist_ok=True)
     drawn = overlay_paths(images, overlay) if overlay else [None] * len(images)
@@ -306,6 +308,8 @@ def demo(*, out: Path = Path()) -> int:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit. Whatever the input, the user sees lines, not a traceback."""
+    if sys.stdout is None:  # started with it closed
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  for as long as this process lives
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a file name need not be text
     try:

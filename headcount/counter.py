@@ -111,9 +111,10 @@ class Counter:
     def count_many(self, xs: Iterable[Any], roi: Any = None) -> Iterator[CountResult]:
         """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any sizes.
 
-        A bad input gives a CountResult with `error` set and count nan, in its place, and the others go on.
+        One path, one file's bytes or one array is one picture. A bad input gives a CountResult with `error` set and
+        count nan, in its place, and the others go on.
         """
-        for x in [xs] if isinstance(xs, (str, os.PathLike, bytes)) else xs:
+        for x in [xs] if isinstance(xs, (str, os.PathLike, bytes, np.ndarray)) else xs:
             try:
                 yield self.count(x, roi)
             except Exception as error:

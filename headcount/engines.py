@@ -8,6 +8,7 @@ metadata. An engine is any class with `run`, `name`, `precision` and `meta`.
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
@@ -240,6 +241,8 @@ def describe(model, folder: Path | None = None) -> ModelMeta:
 
 
 def _import(name: str, package: str, path):
+    if "openvino" not in sys.modules:  # it would tell its maker of each start; without this package it keeps silent
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return __import__(name)
     except ImportError:

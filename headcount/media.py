@@ -225,6 +225,8 @@ def _check_file(path: str | os.PathLike, kind: str) -> None:
     try:
         if os.path.isdir(path):
             raise MediaError(f"{path}: is a folder; give a {kind} file")
+        if os.path.exists(path) and not os.path.isfile(path):
+            raise MediaError(f"{path}: is a pipe or a device; give a {kind} file")
         with open(path, "rb") as file:
             if not file.read(1):
                 raise MediaError(f"{path}: is empty (0 bytes); copy or download it again")

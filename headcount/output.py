@@ -61,6 +61,11 @@ def opened(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
+    if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout, is written to as it is
+        with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+            yield stream
+        return
+    path = path.resolve()  # a link goes on pointing where it does
     draft = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
         with open(draft, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:

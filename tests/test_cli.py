@@ -12,7 +12,7 @@ import pytest
 import tiny
 from PIL import Image
 
-from headcount import cli, counter
+from headcount import cli
 
 NO_TORCH = """import sys
 for name in ("torch", "scipy", "onnx", "onnxruntime"):
@@ -159,14 +159,49 @@ def test_evaluate(run, tmp_path, model):
     assert len(list(csv.DictReader((tmp_path / "rows.csv").open()))) == 2
 
 
+@pytest.mark.skipif(os.name == "nt", reason="pipes and devices of Unix")
+def test_odd_names_pipes_and_devices(run, photos, model, tmp_path, monkeypatch):
+    odd = photos / "[1] a.png"
+    (photos / "day" / "crowd.png").rename(odd)
+    os.mkfifo(photos / "pipe.jpg")
+    device = tmp_path / "device"
+    os.mkfifo(device)
+    reader = os.open(device, os.O_RDONLY | os.O_NONBLOCK)
+    link = tmp_path / "link.jsonl"
+    link.symlink_to(tmp_path / "real.jsonl")
+    monkeypatch.chdir(photos)
+    assert run("count", odd.name, "--model", model, "--out", link)[0] == 0
+    assert link.is_symlink() and json.loads((tmp_path / "real.jsonl").read_text())["count"] == 12
+    code, _, err = run("count", odd.name, "pipe.jpg", "--model", model, "--out", device, "--format", "csv")
+    assert code == 1 and "pipe.jpg: is a pipe or a device" in err
+    assert b"[1] a.png,12" in os.read(reader, 10_000) and device.is_fifo()
+    os.close(reader)
+
+
+def test_counting_calls_nobody(photos, model, tmp_path):
+    """No telemetry: no connection, no process, no file at home; also where it does not run in CI."""
+    watch = """import sys
+def hook(event, arguments):
+    if event.startswith(("socket.connect", "socket.getaddrinfo", "urllib", "os.fork", "subprocess")):
+        print(event, arguments, file=sys.stderr)
+sys.addaudithook(hook)
+from headcount.cli import main
+main(sys.argv[1:])
+"""
+    home = tmp_path / "home"
+    home.mkdir()
+    env = {k: v for k, v in os.environ.items() if k not in ("CI", "GITHUB_ACTIONS")} | {"HOME": str(home)}
+    command = [sys.executable, "-c", watch, "count", str(photos), "--model", model]
+    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stderr) == (0, "") and not list(home.iterdir())
+
+
 def test_info(run, model):
     code, out, _ = run("info", "--model", model)
     assert code == 0 and "openvino" in out and "white" in out and "4 px" in out
 
 
 def test_demo_tells_the_true_number(run, tmp_path):
-    if not counter.default_model().exists():
-        pytest.skip("no embedded model yet: headcount/weights holds none")
     code, out, _ = run("demo", "--out", tmp_path)
     assert code == 0 and "there are" in out
     assert (tmp_path / "crowd.overlay.jpg").stat().st_size > 10_000
