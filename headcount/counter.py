@@ -94,7 +94,8 @@ class Counter:
         enlarged = enlarge_to(image, self.engine.meta.min_side)
         density, mask = run_tiled(self.engine, enlarged, self.max_tile)  # (h,w) each
         if inside is not None:
-            cells = at_cells(inside, *density.shape)
+            h, w = density.shape
+            cells = at_cells(inside, h, w, self.engine.meta.stride * width / enlarged.shape[1])
             density, mask = density * cells, mask * cells
         return CountResult(
             count=float(density.sum(dtype=np.float64)),
@@ -151,14 +152,19 @@ def path_of(x: Any) -> str | None:
     return os.fspath(x) if isinstance(x, (str, os.PathLike)) else None
 
 
+def enlargement(height: int, width: int, min_side: int) -> float:
+    """The scale that brings the short side to `min_side`: 1 where it is longer, MAX_ENLARGE at most."""
+    return max(1.0, min(min_side / min(height, width), MAX_ENLARGE))
+
+
 def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
     """`image` with its short side at least `min_side` pixels, at most MAX_ENLARGE times as large.
 
     Bilinear, as training's validation does it: another filter would be another picture to the model.
     """
     height, width = image.shape[:2]
-    scale = min(min_side / min(height, width), MAX_ENLARGE)
-    if scale <= 1:
+    scale = enlargement(height, width, min_side)
+    if scale == 1:
         return image
     import cv2
 
@@ -229,9 +235,8 @@ def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:
     return inside
 
 
-def at_cells(inside: np.ndarray, h: int, w: int) -> np.ndarray:
-    """float32 (h,w): `inside` (H,W) at the centre of each density cell."""
-    height, width = inside.shape
-    y = np.minimum((np.arange(h) + 0.5) * height / h, height - 1).astype(int)
-    x = np.minimum((np.arange(w) + 0.5) * width / w, width - 1).astype(int)
+def at_cells(inside: np.ndarray, h: int, w: int, stride: float) -> np.ndarray:
+    """float32 (h,w): `inside` (H,W) at the centre of each density cell; `stride`: pixels of `inside` per cell."""
+    y, x = ((np.arange(n) + 0.5) * stride for n in (h, w))
+    y, x = (np.minimum(at, size - 1).astype(int) for at, size in zip((y, x), inside.shape, strict=True))
     return inside[np.ix_(y, x)].astype(np.float32)

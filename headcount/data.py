@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from . import scenes
-from .counter import enlarge_to, polygon_mask
+from .counter import enlarge_to, enlargement, polygon_mask
 from .media import read_image
 from .metrics import inside
 from .points import Sample
-from .targets import adaptive_sigma, count_map, density_map, mask_map
+from .targets import TRUNCATE, adaptive_sigma, count_map, density_map, mask_map
 
 
 @dataclass
@@ -35,7 +35,7 @@ class DataConfig:
     min_side: pictures with a shorter short side are enlarged to it before the jitter, in training and in test.
     mirror, grey, jitter: probabilities of mirroring, of dropping colour, of other contrast, brightness and gamma.
     sigma: of the density's Gaussian in pixels of the crop; 0 is geometry-adaptive.
-    radius: a head's foreground reaches so far, in pixels; 0 is the kernel's support, 4 sigma.
+    radius: a head's foreground reaches so far, in pixels; 0 is the kernel's support, TRUNCATE sigma.
     rendered: share of crops that come from rendered scenes; rendered_scenes: how many are drawn; people_free: the share
     of them without people.
     """
@@ -68,6 +68,7 @@ class Picture(NamedTuple):
     points: np.ndarray  # float32 (N,2)
     sigma: np.ndarray  # float32 (N,), pixels of this picture; 0 where it is fixed
     name: str
+    inside: np.ndarray | None = None  # uint8 (H,W), 1 in the region of interest, where the set has one
 
 
 class Crops(Dataset):
@@ -102,11 +103,6 @@ class Crops(Dataset):
             image, heads = mirror(image, heads)
         image = jitter_colours(image, config, rng)
         return make_targets(image, heads, sigma, config, self.stride, index)
-
-
-def enlargement(height: int, width: int, min_side: int) -> float:
-    """The scale that brings the short side to `min_side`; never below 1."""
-    return max(1.0, min_side / min(height, width))
 
 
 def whole(picture: Picture, config: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -165,7 +161,7 @@ def make_targets(
     return Batch(
         torch.from_numpy(image.copy()).permute(2, 0, 1),  # (3,H,W)
         density_map(heads_t, height, width, stride, spread),
-        mask_map(heads_t, height, width, stride, config.radius or spread * 4),
+        mask_map(heads_t, height, width, stride, config.radius or spread * TRUNCATE),
         count_map(heads_t, height, width, stride),
         torch.tensor(index),
     )
@@ -175,11 +171,11 @@ def open_pictures(samples: Sequence[Sample], config: DataConfig) -> list[Picture
     """Decode every sample once; a ROI blanks what lies outside it, in the picture and in the points."""
     pictures = []
     for sample in samples:
-        image, heads = read_image(sample.image), sample.points
+        image, heads, mask = read_image(sample.image), sample.points, None
         if sample.roi is not None:
             mask = polygon_mask(sample.roi, *image.shape[:2])  # (H,W)
             image, heads = image * mask[..., None], heads[inside(heads, sample.roi)]
-        pictures.append(make_picture(image, heads, config, str(sample.image)))
+        pictures.append(make_picture(image, heads, config, str(sample.image))._replace(inside=mask))
     return pictures
 
 

@@ -64,6 +64,7 @@ class CSRNet(nn.Module):
 
     stride, pad, reach, grey = 8, 8, 46 + 6 * 16, False
     mean, std = IMAGENET_MEAN, IMAGENET_STD
+    pretrained = ("frontend",)
 
     def __init__(self) -> None:
         super().__init__()

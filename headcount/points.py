@@ -209,7 +209,10 @@ def _read_table(root: Path, split: str, suffix: str, parse: Callable[[Path], lis
     """root is the file, or a folder with <split><suffix>, which is taken whole, or with one such file."""
     if root.is_file():
         return _table_samples(root, _of_split(root, parse(root), split))
-    own = root / f"{split}{suffix}"
+    own, train = root / f"{split}{suffix}", root / f"train{suffix}"
+    if split in ("train", "val") and train.is_file() and not (root / f"val{suffix}").is_file():
+        unmarked = [{**entry, "split": None} for entry in parse(train)]
+        return _table_samples(train, _of_split(train, unmarked, split))  # a tenth of it is val
     if own.is_file():
         return _table_samples(own, parse(own))
     files = _files(root, (suffix,))

@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from . import points
 from .backbones import read_backbone_weights
 from .config import TrainConfig, TrainError, circumstances, load_recipe, override
+from .counter import at_cells
 from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole
 from .losses import CountLoss
 from .metrics import CountMetrics
@@ -83,6 +84,10 @@ class Run:
         self.loss = CountLoss(config.loss)
         self.read_data(data)
         self.total = config.steps or config.epochs * self.epoch_steps
+        if min(self.total, config.batch, config.eval_every, config.save_every, config.step_epochs) < 1:
+            raise TrainError("steps or epochs, batch, eval_every, save_every and step_epochs must be at least 1")
+        if config.precision not in ("fp32", "bf16"):
+            raise TrainError(f"unknown precision {config.precision!r}: fp32 or bf16")
         self.step, self.best, self.lr = 0, math.inf, 0.0
         self.optimizer = self.make_optimizer()
         self.learned: list[dict[str, float]] = []  # the terms of each step since the last row
@@ -219,6 +224,8 @@ class Run:
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+            if self.board is not None:
+                self.board.close()
         return self.out / "best"
 
     def report(self, evaluates: bool) -> None:
@@ -259,7 +266,12 @@ class Run:
         image, _, _ = whole(picture, self.config.data)
         tensor = torch.tensor(image).permute(2, 0, 1).unsqueeze(0).to(self.device)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            return float(self.averaged(tensor).density.sum())
+            density = self.averaged(tensor).density[0].cpu()
+        if picture.inside is not None:  # as a Counter does
+            stride = self.model.stride * picture.image.shape[1] / image.shape[1]
+            h, w = density.shape
+            density = density * torch.from_numpy(at_cells(picture.inside, h, w, stride))
+        return float(density.sum())
 
     # ---- what is kept
 
@@ -294,7 +306,15 @@ class Run:
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        numbers = json.dumps({"step": self.step, "best": self.best, "rows": self.rows, "fingerprint": self.fingerprint})
+        numbers = json.dumps(
+            {
+                "step": self.step,
+                "best": self.best,
+                "rows": self.rows,
+                "learned": self.learned,
+                "fingerprint": self.fingerprint,
+            }
+        )
         save_file(tensors, self.out / "state.safetensors.new", metadata={"numbers": numbers})
         (self.out / "state.json.new").write_text(numbers)
         for name in ("state.safetensors", "state.json"):
@@ -327,6 +347,7 @@ class Run:
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.step, self.best, self.rows = numbers["step"], numbers["best"], numbers["rows"]
+        self.learned = numbers["learned"]
         self.model.load_state_dict(with_prefix(tensors, "model."))
         self.averaged.load_state_dict(with_prefix(tensors, "averaged."))
         self.optimizer = self.make_optimizer()  # of the kind that this step wants

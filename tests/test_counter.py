@@ -7,7 +7,7 @@ import tiny
 from PIL import Image
 
 import headcount
-from headcount.counter import Counter, CountResult, plan_tiles
+from headcount.counter import Counter, CountResult, at_cells, plan_tiles, polygon_mask
 from headcount.engines import open_engine
 from headcount.media import Frame
 
@@ -94,6 +94,12 @@ def test_a_black_outside_is_not_counted_even_where_the_model_sees_people(network
     image = np.full((64, 96, 3), 255, np.uint8)
     result = Counter(network).count(image, roi=[(0, 0), (48, 0), (48, 64), (0, 64)])
     assert (result.density[:, :12] > 0).any() and not result.density[:, 12:].any() and not result.mask[:, 12:].any()
+
+
+def test_cells_belong_to_a_roi_by_their_own_centres():
+    """Also where the picture is no multiple of the stride: cell i is at (i + 0.5) x 8, up to the far border."""
+    cells = at_cells(polygon_mask([(0, 0), (800, 0), (800, 41), (0, 41)], 41, 1025), 6, 129, 8)
+    assert cells.shape == (6, 129) and (cells.sum(axis=1) == 100).all()
 
 
 def test_small_pictures_are_enlarged_to_the_models_min_side(folder):

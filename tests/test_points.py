@@ -125,9 +125,13 @@ def test_a_file_per_split(tmp_path):
     fake.csv_table(tmp_path, splits=["", ""])
     (tmp_path / "points.csv").rename(tmp_path / "train.csv")
     (tmp_path / "test.csv").write_text("image,x,y\nb.jpg,1,2\n")
-    assert len(read(tmp_path, "csv", "train")) == 2 and len(read(tmp_path, "csv", "test")) == 1
-    with pytest.raises(PointsError, match="2 .csv files, none is val.csv"):
-        read(tmp_path, "csv", "val")
+    train, val = ({sample.image for sample in read(tmp_path, "csv", split)} for split in ("train", "val"))
+    assert (len(train), len(val)) == (1, 1) and not train & val  # without a val.csv a tenth of train is held out
+    assert len(read(tmp_path, "csv", "test")) == 1
+    (tmp_path / "val.csv").write_text("image,x,y\nb.jpg,1,2\n")
+    assert len(read(tmp_path, "csv", "train")) == 2 and len(read(tmp_path, "csv", "val")) == 1
+    with pytest.raises(PointsError, match="3 .csv files, none is other.csv"):
+        read(tmp_path, "csv", "other")
 
 
 def test_csv_from_a_spreadsheet(tmp_path):
