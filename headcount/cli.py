@@ -193,6 +193,9 @@ def train(
     with usage_errors():
         config = override(load_recipe(recipe), settings)
     best = run(config, data, out or Path("runs") / Path(recipe).stem, resume, backbone_weights)
+    if not best.exists():
+        say(f"stopped before the first validation; go on with: headcount train --resume --out {best.parent} ...")
+        return 1
     print(f"the best checkpoint is in {best}")
     return 0
 

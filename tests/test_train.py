@@ -20,7 +20,9 @@ from safetensors.torch import load_file, save_file
 from headcount import points
 from headcount.backbones import Lite
 from headcount.config import SetConfig, from_dict
-from headcount.data import DataConfig, loader
+from headcount.counter import Counter
+from headcount.data import DataConfig, loader, open_pictures
+from headcount.engines import TorchEngine
 from headcount.losses import LossConfig
 from headcount.model import ModelConfig, load
 from headcount.train import Run, TrainConfig, TrainError, train
@@ -223,6 +225,20 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(data, tmp_path):
     (tmp_path / "state.safetensors").write_bytes(b"torn")
     with pytest.raises(TrainError, match=r"state\.safetensors: cannot be read"):
         train(tiny(), data, tmp_path, resume=True)
+
+
+def test_validation_counts_inside_a_roi_as_a_counter_does(data, tmp_path):
+    run = Run(tiny(data=DataConfig(crop=(32, 32), min_side=70)), data, tmp_path, None)
+    fake.photo(tmp_path / "a.jpg", np.zeros((0, 2)))
+    roi = np.float32([[0, 0], [31, 0], [31, 29], [0, 29]])
+    inside, everywhere = open_pictures(
+        [points.Sample(tmp_path / "a.jpg", np.zeros((0, 2), np.float32), region) for region in (roi, None)],
+        run.config.data,
+    )
+    counter = Counter(TorchEngine(run.averaged, run.config.precision))
+    assert run.predict(inside) == pytest.approx(counter.count(tmp_path / "a.jpg", roi).count, rel=1e-4)
+    assert run.predict(everywhere) == pytest.approx(counter.count(tmp_path / "a.jpg").count, rel=1e-4)
+    assert run.predict(inside) != pytest.approx(run.predict(everywhere), rel=0.01)
 
 
 def test_changed_data_is_refused_when_resuming(data, tmp_path):
