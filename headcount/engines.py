@@ -221,6 +221,7 @@ def describe(model, folder: Path | None = None) -> ModelMeta:
     """The ModelMeta of a CountingModel. Its training data is named by the run.json beside its checkpoint
     folder."""
     from . import __version__
+    from .model import parameter_count
 
     predicted = model(model.luma.new_zeros(1, 3, model.pad, model.pad)).mask_logits
     run = folder.parent / "run.json" if folder else None
@@ -236,7 +237,7 @@ def describe(model, folder: Path | None = None) -> ModelMeta:
         mask=predicted is not None,
         data=", ".join(sets),
         version=__version__,
-        parameters=sum(p.numel() for p in model.parameters()),
+        parameters=parameter_count(model),
     )
 
 
