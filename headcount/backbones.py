@@ -82,6 +82,15 @@ def vgg16_layers() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def freeze_vgg16(layers: nn.Sequential, blocks: int) -> None:
+    """Keep the first `blocks` (0-4) blocks of convolutions as they are."""
+    pools = [i for i, layer in enumerate(layers) if isinstance(layer, nn.MaxPool2d)]
+    ends = [0] + [i + 1 for i in pools] + [len(layers)]
+    if blocks not in range(len(ends)):
+        raise ValueError(f"vgg16 has {len(ends) - 1} blocks to freeze, not {blocks}")
+    layers[: ends[blocks]].requires_grad_(False)
+
+
 class VGG16(nn.Module):
     """VGG16's first ten convolutions, then one dilated 512->256: cheaper than CSRNet's six (paper, model_csr)."""
 
@@ -99,11 +108,7 @@ class VGG16(nn.Module):
 
     def freeze(self, blocks: int) -> None:
         """Keep the first `blocks` (0-4) convolution blocks as they are: saves their whole backward pass."""
-        pools = [i for i, layer in enumerate(self.features) if isinstance(layer, nn.MaxPool2d)]
-        ends = [0] + [i + 1 for i in pools] + [len(self.features)]
-        if blocks not in range(len(ends)):
-            raise ValueError(f"vgg16 has {len(ends) - 1} blocks to freeze, not {blocks}")
-        self.features[: ends[blocks]].requires_grad_(False)
+        freeze_vgg16(self.features, blocks)
 
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
         own = {f"features.{name}" for name in self.features.state_dict()}

@@ -201,6 +201,45 @@ def train(
 
 
 @app.command
+def reproduce(
+    target: str,
+    /,
+    *,
+    data: Path,
+    budget: Literal["smoke", "short", "full"],
+    out: Path,
+    backbone_weights: Path | None = None,
+    seed: list[int] = [1],  # noqa: B006  never changed
+    only: Annotated[list[str], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
+) -> int:
+    """Reproduce a table or figure of the paper, each row beside the printed number.
+
+    Parameters
+    ----------
+    target
+        table1, table2, table3, table4, table5, figure4, figure5, figure6 or all.
+    data
+        Folder that holds shanghaitech, ucf_cc_50 and worldexpo, or those of them that you have.
+    budget
+        smoke learns nothing, short takes hours on two cores, full is the paper's and wants a GPU.
+    out
+        Folder for runs, reports and figures; what is finished there is not trained again.
+    backbone_weights
+        A file of VGG16's ImageNet weights, instead of a download.
+    seed
+        Seed of the runs; may be given again, and rows are then pooled over seeds.
+    only
+        Train this recipe alone of those the target needs (may be given again), or report: train nothing. What is
+        finished is reported either way.
+    """
+    from .reproduce import reproduce as make
+
+    for path in make(target, data, budget, out, backbone_weights, seed, only):
+        print(path)
+    return 0
+
+
+@app.command
 def export(
     checkpoint: Path,
     out: Path,

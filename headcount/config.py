@@ -42,6 +42,7 @@ class TrainConfig:
     """A training run. Lengths are in optimiser steps; an epoch is `crops_per_image` crops of every training picture.
 
     steps: length of the run; 0 takes `epochs`.
+    start: a checkpoint folder whose weights are begun with; start_part: "all", or "backbone", its heads being fresh.
     optimizer: adamw, adam, sgd, or adam_to_sgd (the paper's: Adam for `adam_epochs`, then SGD).
     schedule: cosine (after `warmup` steps), step (the paper's: x0.1 every `step_epochs` epochs) or constant.
     lr, lr_pretrained: learning rates of new and of pre-trained layers. freeze: first blocks of the backbone kept as
@@ -66,6 +67,8 @@ class TrainConfig:
     momentum: float = 0.9
     freeze: int = 0
     imagenet: bool = False
+    start: str = ""
+    start_part: str = "all"
     ema: float = 0.998
     clip: float = 0.0
     precision: str = "bf16"
@@ -86,9 +89,18 @@ class TrainError(ValueError):
 def load_recipe(recipe: str | Path) -> TrainConfig:
     """A TrainConfig from a TOML file, or from the name of a recipe that headcount ships.
 
+    A recipe with `base = "NAME"` is that recipe with its own settings on top: rows of one table then differ in
+    what is written, and in nothing else.
+
     Raises:
         TrainError: no such recipe, not TOML, an unknown setting, or a value of the wrong type.
     """
+    values, path = read_recipe(recipe)
+    return from_dict(TrainConfig, values, str(path))
+
+
+def read_recipe(recipe: str | Path, depth: int = 0) -> tuple[dict[str, Any], Path]:
+    """The settings of a recipe on top of those of its base, and the file."""
     path = Path(recipe)
     if not path.suffix:
         path = RECIPES / f"{recipe}.toml"
@@ -99,7 +111,23 @@ def load_recipe(recipe: str | Path) -> TrainConfig:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise TrainError(f"{path}: not valid TOML: {error}") from error
-    return from_dict(TrainConfig, values, str(path))
+    base = values.pop("base", None)
+    if base is None:
+        return values, path
+    if not isinstance(base, str) or depth > 4:
+        raise TrainError(f"{path}: base is {base!r}; it takes the name of a recipe that is not based on this one")
+    beside = path.parent / base
+    found, _ = read_recipe(beside if beside.suffix else beside.with_suffix(".toml"), depth + 1)
+    return on_top(found, values), path
+
+
+def on_top(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`values` with `changes` in their place, table by table; the data sets of `changes` replace them all."""
+    merged = dict(values)
+    for name, value in changes.items():
+        tables = isinstance(value, dict) and isinstance(merged.get(name), dict) and name != "sets"
+        merged[name] = on_top(merged[name], value) if tables else value
+    return merged
 
 
 def override(config: TrainConfig, assignments: list[str]) -> TrainConfig:

@@ -52,14 +52,22 @@ def colours(level: np.ndarray) -> np.ndarray:
     return cv2.cvtColor(cv2.applyColorMap(index, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
 
 
-def heat(density: np.ndarray, height: int, width: int, peak: float | None = None) -> np.ndarray:
-    """A density map alone, uint8 (height,width,3): black where nobody is.
+def heat(
+    density: np.ndarray, height: int, width: int, peak: float | None = None, stride: float | None = None
+) -> np.ndarray:
+    """A density map alone, uint8 (height,width,3): black where nobody is. `stride` as for `enlarge`.
 
-    `peak` is what gets the brightest colour, in people per 100 x 100 px: give the same to maps that are compared.
+    `peak` is what gets the brightest colour, in people per 100 x 100 px: give the same, such as `brightest` of one of
+    them, to maps that are compared.
     """
-    crowding = enlarge(density, height, width) * PATCH
+    crowding = enlarge(density, height, width, stride) * PATCH
     level = np.clip(crowding / (peak or _peak(crowding)), 0, 1)
     return (colours(level) * np.minimum(1, level * 8)[:, :, None]).astype(np.uint8)
+
+
+def brightest(density: np.ndarray, height: int, width: int, stride: float | None = None) -> float:
+    """The `peak` that `heat` chooses for this map by itself, people per 100 x 100 px."""
+    return _peak(enlarge(density, height, width, stride) * PATCH)
 
 
 def overlay(
@@ -94,6 +102,11 @@ def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str] = (), hei
         raise ValueError("there are no pictures to put side by side; give at least one")
     panels = [_fit(image, height, max(1, round(image.shape[1] * height / image.shape[0]))) for image in images]
     return _grid([_titled(p, captions[i] if i < len(captions) else "") for i, p in enumerate(panels)], len(panels))
+
+
+def caption_width(caption: str) -> int:
+    """Pixels that a caption takes: a panel at least so wide shows all of it."""
+    return cv2.getTextSize(_plain(caption), FONT, 0.5, 1)[0][0] + 4
 
 
 def contact_sheet(
@@ -195,9 +208,13 @@ def _stroke(scale: float) -> int:
     return max(1, round(1.7 * scale))
 
 
+def _plain(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
+
+
 def _text(picture: np.ndarray, text: str, x: int, y: int, scale: float, colour=INK) -> int:
     """Draw text with its baseline at y; returns its width."""
-    plain = text.encode("ascii", "replace").decode()
+    plain = _plain(text)
     cv2.putText(picture, plain, (x, y), FONT, scale, colour, _stroke(scale), cv2.LINE_AA)
     return cv2.getTextSize(plain, FONT, scale, _stroke(scale))[0][0]
 
@@ -210,7 +227,7 @@ def _fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
 def _titled(image: np.ndarray, caption: str) -> np.ndarray:
     """The picture over a white strip with its caption, cut where it would not fit."""
     strip = np.full((30, image.shape[1], 3), 255, np.uint8)
-    while caption and cv2.getTextSize(caption, FONT, 0.5, 1)[0][0] > image.shape[1] - 4:
+    while caption and caption_width(caption) > image.shape[1]:
         caption = caption[:-4] + "..." if len(caption) > 5 else ""
     _text(strip, caption, 2, 20, 0.5)
     return np.vstack([image, strip])

@@ -15,7 +15,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from .backbones import IMAGENET_MEAN, IMAGENET_STD, load_named, vgg16_layers
+from .backbones import IMAGENET_MEAN, IMAGENET_STD, freeze_vgg16, load_named, vgg16_layers
 
 
 def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
@@ -79,6 +79,10 @@ class CSRNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         features = self.backend(self.frontend(x))  # (N,64,H/8,W/8)
         return self.output_layer(features).squeeze(1)  # (N,H/8,W/8)
+
+    def freeze(self, blocks: int) -> None:
+        """Keep the first `blocks` (0-4) convolution blocks of the front end as they are."""
+        freeze_vgg16(self.frontend, blocks)
 
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
         """Start from VGG16's weights, under torchvision's names; ValueError as backbones.load_named."""

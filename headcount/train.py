@@ -32,7 +32,7 @@ from .counter import at_cells
 from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole
 from .losses import CountLoss
 from .metrics import CountMetrics
-from .model import CountingModel, save
+from .model import CountingModel, load, save
 
 __all__ = ["Run", "TrainConfig", "TrainError", "load_recipe", "override", "train"]
 
@@ -77,6 +77,8 @@ class Run:
         self.model = CountingModel(config.model)
         if config.imagenet:
             load_imagenet(self.model, backbone_weights)
+        if config.start:
+            start_from(self.model, config)
         if config.freeze:
             freeze(self.model, config.freeze)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -89,6 +91,7 @@ class Run:
         if config.precision not in ("fp32", "bf16"):
             raise TrainError(f"unknown precision {config.precision!r}: fp32 or bf16")
         self.step, self.best, self.lr = 0, math.inf, 0.0
+        self.seconds = 0.0  # spent before this process took the run up
         self.optimizer = self.make_optimizer()
         self.learned: list[dict[str, float]] = []  # the terms of each step since the last row
         self.rows: list[dict[str, float]] = []
@@ -236,7 +239,12 @@ class Run:
         self.learned = []
         if evaluates:
             row |= self.validate()
+        row["seconds"] = self.spent()
         self.log(row)
+
+    def spent(self) -> float:
+        """Seconds of training and validating so far, those before a resume among them."""
+        return self.seconds + time.time() - self.began
 
     def stop(self, *_: object) -> None:
         """Ctrl-C or SIGTERM: finish this step, save, leave."""
@@ -312,6 +320,7 @@ class Run:
                 "best": self.best,
                 "rows": self.rows,
                 "learned": self.learned,
+                "seconds": self.spent(),
                 "fingerprint": self.fingerprint,
             }
         )
@@ -347,7 +356,7 @@ class Run:
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.step, self.best, self.rows = numbers["step"], numbers["best"], numbers["rows"]
-        self.learned = numbers["learned"]
+        self.learned, self.seconds = numbers["learned"], numbers.get("seconds", 0.0)
         self.model.load_state_dict(with_prefix(tensors, "model."))
         self.averaged.load_state_dict(with_prefix(tensors, "averaged."))
         self.optimizer = self.make_optimizer()  # of the kind that this step wants
@@ -367,6 +376,20 @@ def load_imagenet(model: CountingModel, file: str | Path | None) -> None:
     if not hasattr(model.backbone, "load_imagenet"):
         raise TrainError(f"backbone {name!r} trains from scratch: set imagenet = false")
     model.backbone.load_imagenet(read_backbone_weights(name, file))
+
+
+def start_from(model: CountingModel, config: TrainConfig) -> None:
+    """The weights of the checkpoint `config.start`, all of them or the backbone's."""
+    if config.start_part not in ("all", "backbone"):
+        raise TrainError(f"unknown start_part {config.start_part!r}: all or backbone")
+    try:
+        given = load(config.start).state_dict()
+        if config.start_part == "backbone":
+            model.backbone.load_state_dict(with_prefix(given, "backbone."))
+        else:
+            model.load_state_dict(given)
+    except (ValueError, RuntimeError) as error:
+        raise TrainError(f"start {config.start}: {' '.join(str(error).split())[:300]}") from error
 
 
 def freeze(model: CountingModel, blocks: int) -> None:

@@ -7,9 +7,22 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "headcount"
 FLOORS = [
-    {"__init__", "points", "tables", "media", "heatmap", "metrics", "scenes", "scenery"},
+    {"__init__", "points", "tables", "media", "heatmap", "metrics", "scenes", "scenery", "paper"},
     {"targets", "backbones", "fusion", "model", "peers", "losses"},
-    {"config", "data", "train", "evaluate", "engines", "counter", "export"},
+    {
+        "config",
+        "data",
+        "train",
+        "evaluate",
+        "engines",
+        "counter",
+        "export",
+        "figures",
+        "diagnose",
+        "lab",
+        "report",
+        "reproduce",
+    },
     {"cli", "output", "__main__"},
 ]
 TORCH_FREE = FLOORS[0] | {"engines", "counter", "evaluate"} | FLOORS[3]

@@ -90,6 +90,21 @@ def test_heat_is_black_where_nobody_is_and_brightest_at_the_peak(density):
     assert dim.sum() < picture.sum() / 5
 
 
+def test_maps_that_are_compared_share_a_peak(density):
+    peak = heatmap.brightest(density, 293, 397, stride=8)
+    own = heatmap.heat(density, 293, 397, stride=8)
+    assert (heatmap.heat(density, 293, 397, peak, stride=8) == own).all()
+    assert heatmap.heat(density / 2, 293, 397, peak, stride=8).sum() < 0.8 * own.sum()
+    assert heatmap.brightest(density * 2, 293, 397, stride=8) == pytest.approx(2 * peak, rel=1e-3)
+
+
+@pytest.mark.parametrize("caption", ["solution 5: 182", "caf\u00e9: 12,345", "a"])
+def test_a_panel_as_wide_as_its_caption_shows_all_of_it(caption):
+    wide = heatmap.caption_width(caption)
+    strips = [heatmap.side_by_side([np.zeros((20, w, 3), np.uint8)], [caption], 20)[-35:, 10:-10] for w in (wide, 400)]
+    assert (strips[0] == strips[1][:, :wide]).all() and (strips[1][:, wide:] == 255).all()
+
+
 def test_panels_and_sheets_hold_pictures_of_any_size(density):
     photos = [np.full(shape, 90, np.uint8) for shape in ((300, 400, 3), (50, 20, 3), (1000, 3000, 3))]
     row = heatmap.side_by_side(photos, ["image", "density"], height=100)
