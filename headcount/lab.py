@@ -42,7 +42,7 @@ BUDGETS: dict[str, dict[str, list[str]]] = {
         ],
     },
     "short": {  # table I in three hours on two cores
-        "multiscale": ["steps=550", "eval_every=275"],
+        "multiscale": ["steps=400", "eval_every=200"],
         "mcnn": ["steps=6000", "eval_every=1500"],
         "vgg16": ["steps=1200"],
         "csrnet": ["steps=1200"],

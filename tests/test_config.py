@@ -68,3 +68,18 @@ def test_settings_are_overridden_by_name():
             override(config, [wrong])
     with pytest.raises(TrainError, match="steps is 'many'"):
         override(config, ["steps=many"])
+
+
+def test_a_recipe_on_top_of_another_says_only_what_differs(tmp_path):
+    (tmp_path / "base.toml").write_text("steps = 9\n[model]\nwidth = 8\nfusion = 'plain'\n[sets.a]\n[sets.b]\n")
+    (tmp_path / "row.toml").write_text("base = 'base'\nlr = 0.5\n[model]\nfusion = 'feature_gt'\n[sets.c]\n")
+    config = load_recipe(tmp_path / "row.toml")
+    assert (config.steps, config.lr, config.model.width, config.model.fusion) == (9, 0.5, 8, "feature_gt")
+    assert list(config.sets) == ["c"]  # a recipe that names its data sets means these and no others
+
+
+@pytest.mark.parametrize("base, said", [("row", "not based on this one"), (3, "base is 3"), ("none", "no such recipe")])
+def test_a_base_that_cannot_be_is_said(tmp_path, base, said):
+    (tmp_path / "row.toml").write_text(f"base = {base!r}")
+    with pytest.raises(TrainError, match=said):
+        load_recipe(tmp_path / "row.toml")

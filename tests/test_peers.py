@@ -142,3 +142,10 @@ def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
     (tmp_path / "mcnn.h5").write_bytes(b"")
     with pytest.raises(ValueError, match="pip install h5py"):
         load_published_mcnn(tmp_path / "mcnn.h5")
+
+
+def test_csrnet_keeps_the_blocks_it_is_told_to():
+    csrnet = CSRNet()
+    csrnet.freeze(2)
+    frozen = [name for name, parameter in csrnet.named_parameters() if not parameter.requires_grad]
+    assert {name.rsplit(".", 1)[0] for name in frozen} == {f"frontend.{i}" for i in (0, 2, 5, 7)}

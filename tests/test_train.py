@@ -382,3 +382,27 @@ def test_a_run_that_cannot_start_says_why_in_a_line(data, tmp_path, settings, sa
     with pytest.raises(ValueError, match=said) as caught:
         train(tiny(**settings), data, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_may_begin_with_another_ones_weights(data, whole, tmp_path):
+    """All of them, or the backbone's under fresh heads."""
+    given = weights(whole / "best")
+    all_of_it = Run(tiny(start=str(whole / "best")), data, tmp_path, None).model.state_dict()
+    assert_same(all_of_it, given)
+    other = tiny(start=str(whole / "best"), start_part="backbone", model=ModelConfig(fusion="plain", width=8))
+    run = Run(other, data, tmp_path, None)
+    assert_same(run.model.backbone.state_dict(), {k[9:]: v for k, v in given.items() if k.startswith("backbone.")})
+    assert_same(run.averaged.state_dict(), run.model.state_dict())
+    with pytest.raises(TrainError, match=r"start .*best: .*Missing key"):
+        Run(tiny(start=str(whole / "best"), model=other.model), data, tmp_path, None)
+    with pytest.raises(TrainError, match="start nowhere: .*not a headcount checkpoint"):
+        Run(tiny(start="nowhere"), data, tmp_path, None)
+
+
+def test_time_spent_adds_up_over_pieces(data, tmp_path):
+    train(tiny(), data, tmp_path, stop_after=3)
+    first = json.loads((tmp_path / "state.json").read_text())["seconds"]
+    train(tiny(), data, tmp_path, resume=True)
+    with (tmp_path / "metrics.csv").open() as file:
+        seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
+    assert 0 < first <= seconds[-1] and seconds == sorted(seconds)
