@@ -7,6 +7,7 @@ name, and so is a value of another type.
 
 from __future__ import annotations
 
+import json
 import platform
 import tomllib
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -180,6 +181,27 @@ def fits(value: Any, hint: Any) -> bool:
     if hint in (int, str, bool):
         return type(value) is hint
     return value is None or isinstance(value, list | tuple)  # crop, scale, ...; mean and std may be None
+
+
+def check_same(config: TrainConfig, out: Path) -> None:
+    """Refuse a run folder that other settings made; what only says how often it saves, or how it is fed, may differ.
+
+    Raises:
+        TrainError: naming the settings that differ.
+    """
+    try:
+        before = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError):  # no run, or none that says what it was
+        return
+    config.model.min_side = config.data.min_side  # as a run does
+    now = json.loads(json.dumps(asdict(config)))
+    free = {"save_every", "workers", "tensorboard"}
+    different = [key for key in before if before[key] != now.get(key) and key not in free]
+    if different:
+        names = ", ".join(different)
+        raise TrainError(
+            f"{out}: was run with other settings ({names}); take those, remove it, or choose another folder"
+        )
 
 
 def circumstances() -> dict[str, Any]:

@@ -21,7 +21,7 @@ import torch
 from torch.utils.data import default_collate
 
 from . import points
-from .config import SetConfig, TrainConfig, TrainError, circumstances, load_recipe, override
+from .config import SetConfig, TrainConfig, TrainError, check_same, circumstances, load_recipe, override
 from .counter import Counter
 from .data import Crops, Picture, open_pictures
 from .diagnose import gradient_norms, mask_iou
@@ -126,7 +126,6 @@ def configure(job: Job, lab: Lab) -> TrainConfig:
     if config.crops_per_image == 200:
         config.crops_per_image = data.crops
     config.sets = {job.set: SetConfig(data.folder, data.format, job.split("train"), job.split("val"))}
-    config.model.min_side = config.data.min_side
     start = beginning(job, lab.budget)
     if start:
         config.start, config.start_part = str(lab.run(start[0]) / "best"), start[1]
@@ -156,19 +155,6 @@ def perform(job: Job, lab: Lab) -> dict[str, Any]:
     for name in ("state.safetensors", "state.json"):  # a finished run has no use for it, and it is the largest file
         (run / name).unlink(missing_ok=True)
     return result
-
-
-def check_same(config: TrainConfig, run: Path) -> None:
-    """Refuse to go on with, or to report, a run that other settings made."""
-    file = run / "run.json"
-    if not file.is_file():
-        return
-    before, now = json.loads(file.read_text())["config"], json.loads(json.dumps(asdict(config)))
-    different = [key for key in before if before[key] != now.get(key)]
-    if different:
-        raise TrainError(
-            f"{run}: was run with other settings ({', '.join(different)}); remove it, or give another --out"
-        )
 
 
 def measure(job: Job, config: TrainConfig, lab: Lab) -> dict[str, Any]:

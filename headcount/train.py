@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from . import points
 from .backbones import read_backbone_weights
-from .config import TrainConfig, TrainError, circumstances, load_recipe, override
+from .config import TrainConfig, TrainError, check_same, circumstances, load_recipe, override
 from .counter import at_cells
 from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole
 from .losses import CountLoss
@@ -57,6 +57,8 @@ def train(
     out = Path(out)
     if (out / "state.safetensors").exists() and not resume:
         raise TrainError(f"{out}: a run is there already; resume it with --resume, or choose another folder")
+    if (out / "state.safetensors").exists():
+        check_same(config, out)
     run = Run(config, Path(data), out, backbone_weights)
     if (out / "state.safetensors").exists():
         run.load_state()

@@ -25,6 +25,7 @@ def folder(tmp_path):
     for name in ("photo.jpg", "photos/one.jpg", "photos/two.jpg"):
         cv2.imwrite(str(tmp_path / name), picture)
     fake.shanghaitech(tmp_path / "part_A")
+    fake.shanghaitech(tmp_path / "data" / "shanghaitech" / "part_A")
     fake.csv_table(tmp_path / "own")
     for table in (tmp_path / "own").glob("*.csv"):
         table.rename(table.with_name("people.csv"))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from headcount import lab, paper, report, reproduce
-from headcount.config import RECIPES, TrainError, load_recipe
+from headcount.config import RECIPES, TrainError, check_same, load_recipe
 from headcount.lab import Job, Lab
 from headcount.media import read_image
 
@@ -138,8 +138,8 @@ def test_a_run_of_other_settings_is_refused(made, data):
     out, _, _ = made
     config = lab.configure(Job("solution-5", "part_A"), Lab(data, "smoke", out))
     config.lr = 0.5
-    with pytest.raises(TrainError, match=r"solution-5.part_A-1: was run with other settings \(lr\); remove it"):
-        lab.check_same(config, out / "smoke" / "solution-5" / "part_A-1")
+    with pytest.raises(TrainError, match=r"solution-5.part_A-1: was run with other settings \(lr\); take those"):
+        check_same(config, out / "smoke" / "solution-5" / "part_A-1")
 
 
 def test_a_set_that_is_not_there_leaves_its_rows_and_says_so(data, tmp_path, capsys):

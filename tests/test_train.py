@@ -220,8 +220,12 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(data, tmp_path):
     train(tiny(), data, tmp_path, stop_after=2)
     with pytest.raises(TrainError, match="a run is there already; resume it with --resume"):
         train(tiny(), data, tmp_path)
+    other = tiny(model=ModelConfig(fusion="plain", width=8))
+    with pytest.raises(TrainError, match=r"was run with other settings \(model\); take those"):
+        train(other, data, tmp_path, resume=True)
+    (tmp_path / "run.json").unlink()  # then the state itself tells
     with pytest.raises(TrainError, match="of another network or optimizer"):
-        train(tiny(model=ModelConfig(fusion="plain", width=8)), data, tmp_path, resume=True)
+        train(other, data, tmp_path, resume=True)
     (tmp_path / "state.safetensors").write_bytes(b"torn")
     with pytest.raises(TrainError, match=r"state\.safetensors: cannot be read"):
         train(tiny(), data, tmp_path, resume=True)
