@@ -164,10 +164,9 @@ def figure6(name: str, lab: Lab, notes: Sequence[str]) -> list[Path]:
     levels = {label: pool(results, "test").by_level() for label, results in found.items() if results}
     if not levels:
         return not_yet(name)
-    maes = {
-        label: {level: part.mae for level, part in parts.items() if level != "none"} for label, parts in levels.items()
-    }
-    picture, numbers = figures.figure6(maes)
+    maes = {label: {k: v.mae for k, v in parts.items() if k != "none"} for label, parts in levels.items()}
+    images = {k: len(v) // len(lab.seeds) for k, v in next(iter(levels.values())).items()}
+    picture, numbers = figures.figure6(maes, images)
     (lab.out / f"{name}.csv").write_text(numbers, encoding="utf-8")
     return [write(lab.out / f"{name}.png", picture), lab.out / f"{name}.csv"]
 
