@@ -32,10 +32,8 @@ def feature_maps(model: CountingModel, image: np.ndarray) -> dict[str, np.ndarra
         ValueError: for a network whose regressor is not fed by a mask.
     """
     if not isinstance(model.head, Feature):
-        name = f"{model.config.backbone} + {model.config.fusion}"
-        raise ValueError(
-            f"{name} feeds no mask to its regressor: figure 5 needs a fusion feature_*, such as solution 5"
-        )
+        name = model.config.fusion if model.head else model.config.backbone
+        raise ValueError(f"{name} feeds no mask to its regressor: use a fusion feature_*, such as feature_posterior")
     model = copy.deepcopy(model).eval()
     seen: dict[str, Tensor] = {}
     keep(model.head.mask_features, "a feature of the mask's feedback", seen)
@@ -57,8 +55,13 @@ def keep(layer: nn.Module, caption: str, seen: dict[str, Tensor]) -> None:
 
 
 def most_varied(channels: Tensor) -> Tensor:
-    """(C,h,w) -> (h,w): the channel with the largest standard deviation over the picture."""
-    return channels[int(channels.flatten(1).std(dim=1, correction=0).argmax())]
+    """(C,h,w) -> (h,w): the channel with the largest standard deviation, the outer eighths aside.
+
+    At the border the convolutions' zeros show, in some channels more than all else.
+    """
+    h, w = channels.shape[1:]
+    inner = channels[:, h // 8 : h - h // 8, w // 8 : w - w // 8]
+    return channels[int(inner.flatten(1).std(dim=1, correction=0).argmax())]
 
 
 @torch.no_grad()
@@ -98,13 +101,9 @@ def gradient_norms(model: CountingModel, batch: Batch, loss: LossConfig) -> dict
     device = model.mean.device
     image, density, mask, counts = (x.to(device) for x in batch[:4])
     terms = CountLoss(loss)(model(image, mask), density, mask, counts)
-    return {
-        term: {
-            part: gradient_norm(getattr(loss, term) * value, parameters) for part, parameters in parts_of(model).items()
-        }
-        for term, value in terms.items()
-        if term != "loss"  # the total
-    }
+    weighted = {term: getattr(loss, term) * value for term, value in terms.items() if term != "loss"}  # less the total
+    parts = parts_of(model)
+    return {term: {part: gradient_norm(value, parts[part]) for part in parts} for term, value in weighted.items()}
 
 
 def parts_of(model: CountingModel) -> dict[str, list[nn.Parameter]]:

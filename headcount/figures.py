@@ -17,11 +17,12 @@ import numpy as np
 import torch
 
 from .evaluate import LEVEL_RANGES
-from .heatmap import bar_chart, brightest, caption_width, colours, enlarge, heat, side_by_side
+from .heatmap import PATCH, bar_chart, brightest, caption_width, colours, enlarge, heat, side_by_side
 from .targets import density_map
 
 PANEL = 320  # pixels, the least width of a panel
 STRIDE, SIGMA = 4, 4.0  # of the true density that is shown, pixels
+LONE_HEAD = PATCH / (2 * math.pi * SIGMA**2)  # people per 100 x 100 px where one head is: a scale for empty pictures
 LEVELS = ("low", "middle", "high")
 
 Panels = list[tuple[str, np.ndarray]]  # (caption, uint8 (H,W,3)), left to right
@@ -46,7 +47,8 @@ class Comparison:
 def figure4(rows: Sequence[Comparison]) -> np.ndarray:
     """Figure 4: a row per picture: itself, its true density, and each density given, all with their counts.
 
-    The densities of a row share the colours that the true one gets by itself; rows do not.
+    The densities of a row share the colours that the true one gets by itself; rows do not. Where nobody is, the
+    brightest colour is that of a lone head.
 
     Raises:
         ValueError: for no rows.
@@ -61,7 +63,7 @@ def comparison_panels(row: Comparison) -> Panels:
     height, width = row.image.shape[:2]
     points = torch.from_numpy(np.ascontiguousarray(row.points, np.float32).reshape(-1, 2))
     truth = density_map(points, height, width, STRIDE, SIGMA).numpy()  # (h,w)
-    peak = brightest(truth, height, width, STRIDE)
+    peak = brightest(truth, height, width, STRIDE) if len(points) else LONE_HEAD
     panels = [(row.name, row.image)]
     for label, (density, stride) in {"ground truth": (truth, STRIDE), **row.densities}.items():
         count = round(float(density.sum(dtype=np.float64)))

@@ -54,13 +54,20 @@ def test_the_maps_of_figure_5_are_the_network_s_own(fusion):
 
 
 def test_the_channel_shown_is_the_one_that_varies_most():
-    channels = torch.stack([torch.full((4, 5), 9.0), torch.arange(20.0).view(4, 5), torch.rand(4, 5)])
-    assert torch.equal(most_varied(channels), channels[1])
+    flat, ramp, framed = torch.full((16, 24), 900.0), torch.arange(24.0).expand(16, 24), torch.zeros(16, 24)
+    framed[0] = framed[:, 0] = 500  # what the border does is not the picture
+    channels = torch.stack([flat, framed, ramp, torch.rand(16, 24)])
+    assert torch.equal(most_varied(channels), ramp)
 
 
 def test_small_pictures_are_enlarged_as_in_test():
     maps = feature_maps(network("feature_posterior", min_side=100), PHOTO)
     assert {m.shape for m in maps.values()} == {(25, 35)}
+
+
+def test_what_padding_added_is_cropped():
+    maps = feature_maps(network("feature_posterior", backbone="lite0"), PHOTO)  # stride 8, padded to 64 x 96
+    assert {m.shape for m in maps.values()} == {(7, 9)}
 
 
 def test_looking_inside_leaves_the_network_alone():
@@ -89,7 +96,7 @@ class Painted(nn.Module):
 
     def forward(self, image, mask=None):
         white = nn.functional.max_pool2d(image[:, 0].float(), 4, ceil_mode=True)  # (N,h,w)
-        return Output(torch.zeros_like(white), white - 127.5)
+        return Output(torch.zeros_like(white), white / 255 - 0.5)
 
 
 def painted(points: np.ndarray, shift: int = 0, radius: float = 3.0) -> Picture:
