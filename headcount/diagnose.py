@@ -129,4 +129,4 @@ def gradient_norm(value: Tensor, parameters: list[nn.Parameter]) -> float:
 
 def to_batch(image: np.ndarray, model: CountingModel) -> Tensor:
     """uint8 (H,W,3) -> (1,3,H,W) where the model is."""
-    return torch.from_numpy(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).to(model.mean.device)
+    return torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).to(model.mean.device)
