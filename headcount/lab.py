@@ -151,6 +151,9 @@ def perform(job: Job, lab: Lab) -> dict[str, Any]:
         perform(start[0], lab)
     print(f"{lab.budget}: {job.folder}", file=sys.stderr, flush=True)
     train(config, lab.data, run, resume=True, backbone_weights=lab.backbone_weights)
+    numbers = json.loads((run / "state.json").read_text())
+    if numbers["step"] < numbers["total"]:  # Ctrl-C: the run saved itself, and is no row yet
+        raise KeyboardInterrupt
     result = measure(job, config, lab)
     draft = run / "result.json.new"
     draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")

@@ -125,16 +125,16 @@ def _shanghaitech_lists(names: Iterable[str]) -> tuple[set[str], set[str]]:
     """(validation, excluded). A part is known by its names: IMG_1 .. 300 is A, .. 400 is B; else a hash."""
     names = set(names)
     if names == {f"IMG_{n}" for n in range(1, 301)}:
-        return set(_split_list("shanghaitech_part_A_val")), set(_split_list("shanghaitech_part_A_excluded"))
+        return set(split_list("shanghaitech_part_A_val")), set(split_list("shanghaitech_part_A_excluded"))
     if names == {f"IMG_{n}" for n in range(1, 401)}:
-        return set(_split_list("shanghaitech_part_B_val")), set()
+        return set(split_list("shanghaitech_part_B_val")), set()
     return held_out(names), set()
 
 
 def read_ucf_cc_50(root: Path, split: str) -> list[Sample]:
     """n.jpg and n_ann.mat in one folder. The folds are ours: splits/ucf_cc_50_folds.txt. `train`, for training beside
     ShanghaiTech, is all but what Part A's test and validation pictures show too."""
-    folds = [line.split() for line in _split_list("ucf_cc_50_folds")]  # [["fold1", "12"], ...]
+    folds = [line.split() for line in split_list("ucf_cc_50_folds")]  # [["fold1", "12"], ...]
     known = sorted({f"{fold}-{kind}" for fold, _ in folds for kind in OFFICIAL_SPLITS})
     _check_split(root, split, ("all", "train", *known))
     images = {path.stem: path for path in _files(root, IMAGE_SUFFIXES)}
@@ -142,7 +142,7 @@ def read_ucf_cc_50(root: Path, split: str) -> list[Sample]:
     _check_pairs(images, mats)
     names = set(images)
     if split == "train":
-        names -= set(_split_list("ucf_cc_50_excluded"))
+        names -= set(split_list("ucf_cc_50_excluded"))
     elif split != "all":
         fold, kind = split.split("-")
         test = {name for label, name in folds if label == fold}
@@ -273,7 +273,7 @@ def held_out(keys: Iterable[str]) -> set[str]:
     return set(ranked[: max(1, round(len(ranked) / 10))])
 
 
-def _split_list(name: str) -> list[str]:
+def split_list(name: str) -> list[str]:
     lines = (Path(__file__).parent / "splits" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
 

@@ -319,6 +319,7 @@ class Run:
         numbers = json.dumps(
             {
                 "step": self.step,
+                "total": self.total,
                 "best": self.best,
                 "rows": self.rows,
                 "learned": self.learned,

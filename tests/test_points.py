@@ -329,26 +329,26 @@ def test_totals(shared, folder, format, split, expected):
     ],
 )
 def test_validation_lists_are_chosen_as_their_heads_say(shared, part, groups, never):
-    excluded = set(points._split_list("shanghaitech_part_A_excluded")) if part == "A" else set()
+    excluded = set(points.split_list("shanghaitech_part_A_excluded")) if part == "A" else set()
     size = counts(read(shared / f"data/shanghaitech/part_{part}", "shanghaitech", "trainval"))
     order = sorted(size.keys() - excluded, key=lambda name: (size[name], int(name[4:])))
     pick, n = random.Random(0), len(order)
     cuts = [order[i * n // groups : (i + 1) * n // groups] for i in range(groups)]
     chosen = [pick.choice([name for name in cut if name not in never]) for cut in cuts]
-    assert set(chosen) == set(points._split_list(f"shanghaitech_part_{part}_val"))
+    assert set(chosen) == set(points.split_list(f"shanghaitech_part_{part}_val"))
 
 
 def test_folds_are_chosen_as_their_head_says():
     names = [str(number) for number in range(1, 51)]
     random.Random(0).shuffle(names)
     expected = {name: f"fold{place // 10 + 1}" for place, name in enumerate(names)}
-    assert {name: fold for fold, name in map(str.split, points._split_list("ucf_cc_50_folds"))} == expected
+    assert {name: fold for fold, name in map(str.split, points.split_list("ucf_cc_50_folds"))} == expected
 
 
 def test_no_excluded_photo_is_seen_before_the_test(shared):
     """The eight train images that show a test photo are in neither train nor val, and are in trainval."""
     root = shared / "data/shanghaitech/part_A"
-    excluded = set(points._split_list("shanghaitech_part_A_excluded"))
+    excluded = set(points.split_list("shanghaitech_part_A_excluded"))
     seen = {sample.name for split in ("train", "val") for sample in read(root, "shanghaitech", split)}
     whole = {sample.name for sample in read(root, "shanghaitech", "trainval")}
     assert "IMG_121" in excluded and not seen & excluded and seen | excluded == whole

@@ -2,8 +2,10 @@
 
 import csv
 import json
+import os
 import re
 import shutil
+import signal
 from pathlib import Path
 
 import fake
@@ -15,6 +17,7 @@ from headcount import lab, paper, report, reproduce
 from headcount.config import RECIPES, TrainError, check_same, load_recipe
 from headcount.lab import Job, Lab
 from headcount.media import read_image
+from headcount.train import Run
 
 pytestmark = pytest.mark.xdist_group("reproduce")  # one worker: what is made once is looked at by many
 RECIPES_OF_ROWS = {row.recipe for table in paper.TABLES.values() for row in table.rows if row.recipe}
@@ -131,6 +134,35 @@ def test_a_killed_run_goes_on_where_it_was(made, data, tmp_path, monkeypatch):
     out, _ = made  # and it is the row that was never interrupted
     whole = json.loads((out / "smoke" / job.folder / "result.json").read_text())
     assert result["test"]["images"] == whole["test"]["images"]
+
+
+def test_ctrl_c_in_training_saves_and_measures_nothing(data, tmp_path, monkeypatch):
+    place, job = Lab(data, "smoke", tmp_path), Job("baseline-1", "part_A")
+    learn = Run.learn
+
+    def interrupted(run, batch):
+        os.kill(os.getpid(), signal.SIGINT)
+        return learn(run, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "learn", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            lab.perform(job, place)
+    assert place.result(job) is None and (place.run(job) / "state.safetensors").exists()
+    assert lab.perform(job, place)["steps"] == 2  # the second step follows the first
+
+
+def test_pictures_seen_in_part_a_are_taken_out_of_the_folds_that_began_with_it(tmp_path):
+    place = Lab(Path(), "short", tmp_path)
+    for fold in range(1, 6):
+        numbers = range(10 * fold - 9, 10 * fold + 1)
+        wrong = {16: 600, 25: 600}  # both are shown by Part A
+        images = [{"name": str(n), "scene": "", "true": 9, "predicted": 9 + wrong.get(n, 2)} for n in numbers]
+        folder = place.run(Job("model-csr", "ucf_cc_50", fold=fold))
+        folder.mkdir(parents=True)
+        (folder / "result.json").write_text(json.dumps({"test": {"images": images}}))
+    (said,) = reproduce.without_shown(place)
+    assert said.endswith("show 7 of the 50 pictures. Without them: MAE 2.0, RMSE 2.0 over 43.")
 
 
 def test_a_run_of_other_settings_is_refused(made, data):
