@@ -123,7 +123,7 @@ def configure(job: Job, lab: Lab) -> TrainConfig:
     if job.recipe in ("light-start", "model-csr-long") and lab.budget == "short":
         changes = []  # recipes of that budget alone
     if job.set == "ucf_cc_50" and lab.budget == "short":
-        changes = [*changes, "steps=80", "eval_every=40", "lr=5e-5", "lr_pretrained=2e-5"]
+        changes = [*changes, "steps=60", "eval_every=30", "lr=5e-5", "lr_pretrained=2e-5"]
     config = override(config, changes)
     config.seed = job.seed
     if config.crops_per_image == 200:
