@@ -209,7 +209,7 @@ def reproduce(
     budget: Literal["smoke", "short", "full"],
     out: Path,
     backbone_weights: Path | None = None,
-    seed: list[int] = [1],  # noqa: B006  never changed
+    seed: Annotated[list[int], cyclopts.Parameter(negative="")] = [1],  # noqa: B006  never changed
     only: Annotated[list[str], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
 ) -> int:
     """Reproduce a table or figure of the paper, each row beside the printed number.
