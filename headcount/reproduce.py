@@ -79,8 +79,7 @@ def cells_of(targets: Iterable[str]) -> list[tuple[Row, str]]:
         else:
             wanted = [(row, "part_A") for row in FIGURE_ROWS[target]]
         for row, name in wanted:
-            if name in (TABLES[target].sets if target in TABLES else ("part_A",)):
-                cells.setdefault((row.recipe, name), (row, name))
+            cells.setdefault((row.recipe, name), (row, name))
     return list(cells.values())
 
 
