@@ -121,6 +121,20 @@ LITE_CHANNELS = {"lite0": (16, 24, 40, 80, 112, 192), "lite2": (16, 24, 48, 88, 
 LITE_REPEATS = {"lite0": (1, 2, 2, 3, 3, 4), "lite2": (1, 3, 3, 4, 4, 5)}
 
 
+class Depthwise(nn.Conv2d):
+    """A depthwise convolution, in fp32 even under a CPU's bf16 autocast, whose kernels for it are several times slower
+    (docs/method.md)."""
+
+    def __init__(self, channels: int, kernel: int, stride: int):
+        super().__init__(channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.dtype != torch.bfloat16 or x.device.type != "cpu":
+            return super().forward(x)
+        with torch.autocast("cpu", enabled=False):
+            return super().forward(x.float()).to(x.dtype)
+
+
 class LiteBlock(nn.Module):
     """MBConv without squeeze-and-excitation, ReLU6; the names are those of the published weights."""
 
@@ -131,7 +145,7 @@ class LiteBlock(nn.Module):
         if self.expands:
             self._expand_conv = nn.Conv2d(inputs, hidden, 1, bias=False)
             self._bn0 = nn.BatchNorm2d(hidden, eps=1e-3, momentum=0.01)
-        self._depthwise_conv = nn.Conv2d(hidden, hidden, kernel, stride, kernel // 2, groups=hidden, bias=False)
+        self._depthwise_conv = Depthwise(hidden, kernel, stride)
         self._bn1 = nn.BatchNorm2d(hidden, eps=1e-3, momentum=0.01)
         self._project_conv = nn.Conv2d(hidden, outputs, 1, bias=False)
         self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
@@ -144,7 +158,11 @@ class LiteBlock(nn.Module):
 
 
 class Lite(nn.Module):
-    """EfficientNet-Lite through its stride-32 stage, and a top-down decoder back to stride 8."""
+    """EfficientNet-Lite through its stride-32 stage, and a top-down decoder back to stride 8.
+
+    Its batch norms keep the statistics they were published with, in training too: those of a few crops are noise, and
+    differ from a whole picture's. Their scale and offset learn.
+    """
 
     stride, pad, grey = 8, 32, False
     mean, std = (127.0, 127.0, 127.0), (128.0, 128.0, 128.0)
@@ -153,7 +171,6 @@ class Lite(nn.Module):
     def __init__(self, variant: str = "lite0", channels: int = 128):
         super().__init__()
         self.channels = channels
-        self.frozen: list[nn.Module] = []
         self._conv_stem = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
         self._bn0 = nn.BatchNorm2d(32, eps=1e-3, momentum=0.01)
         self._blocks = nn.ModuleList()
@@ -190,15 +207,15 @@ class Lite(nn.Module):
         return top  # (N,128,H/8,W/8)
 
     def freeze(self, blocks: int) -> None:
-        """Keep the stem and the first `blocks` blocks as they are, their batch statistics too."""
-        self.frozen = [self._conv_stem, self._bn0, *self._blocks[:blocks]]
-        for part in self.frozen:
-            part.requires_grad_(False).eval()
+        """Keep the stem and the first `blocks` blocks as they are."""
+        for part in (self._conv_stem, self._bn0, *self._blocks[:blocks]):
+            part.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Lite:
         super().train(mode)
-        for part in self.frozen:
-            part.eval()
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
         return self
 
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
