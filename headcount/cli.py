@@ -46,6 +46,7 @@ def count(
     out: Path | None = None,
     overlay: Path | None = None,
     roi: str | None = None,
+    scale: float = 1.0,
     engine: EngineName = "auto",
     precision: Precision = "auto",
 ) -> int:
@@ -56,7 +57,8 @@ def count(
     paths
         Pictures, and folders of them, which are searched through.
     model
-        An .onnx file or a checkpoint folder; without it, the model that comes with headcount.
+        An .onnx file, a checkpoint folder, or the name of a model that comes with headcount (headcount info lists
+        them); without it, the default one.
     format
         table, csv (with a header) or jsonl (one object per picture); by default what --out ends in, else table.
     out
@@ -65,6 +67,8 @@ def count(
         Write each picture with its density map on top into this folder.
     roi
         Count inside this polygon only: corners x,y in pixels, "0,0 400,0 400,300".
+    scale
+        Resize the pictures by this factor first: 0.5 where heads are so large that a warning says so.
     engine
         What runs the model.
     precision
@@ -76,6 +80,8 @@ def count(
     if not paths:
         raise UsageError("no picture given; try: headcount count photo.jpg")
     polygon = None if roi is None else parse_polygon(roi)
+    if not 0.05 <= scale <= 8:
+        raise UsageError(f"--scale {scale:g}: takes 0.05 to 8")
     check_target("--out", out)
     images = list_images(paths)
     found_nothing = [path for path in paths if path.is_dir() and not any(i.is_relative_to(path) for i in images)]
@@ -94,13 +100,15 @@ def count(
     form = format or {".csv": "csv", ".jsonl": "jsonl"}.get(out.suffix.lower() if out else "", "table")
     with opened(out) as stream, ctrl_c() as stopped, progress(len(images), stream, form) as step:
         write = WRITERS[form](stream)
-        for result, target in zip(counter.count_many(images, polygon), drawn, strict=True):
+        for result, target in zip(counter.count_many(images, polygon, scale), drawn, strict=True):
             row = result.to_dict()
             if result.error:
                 say(result.error if str(result.path) in result.error else f"{result.path}: {result.error}")
                 failures += 1
             elif target:
                 failures += not draw(result, target)
+            if result.warning:
+                say(f"{result.path}: {result.warning}")
             write(row)
             step()
             if stopped:
@@ -201,6 +209,37 @@ def train(
 
 
 @app.command
+def calibrate(
+    run: Path,
+    /,
+    *,
+    data: Path,
+) -> int:
+    """Measure how far a trained model's counts may be trusted: the intervals that headcount count shows.
+
+    Parameters
+    ----------
+    run
+        The folder of a run. Its best checkpoint counts the validation pictures of its recipe, and what is found is
+        kept beside that checkpoint; export takes it along.
+    data
+        Folder that holds the data sets the recipe names.
+    """
+    from .calibrate import calibrate as measure
+    from .calibrate import validation
+
+    with usage_errors():
+        pictures = validation(run, data)
+    with progress(len(pictures)) as step:
+        found = measure(run, data, lambda done, total: step())
+    sets = ", ".join(f"{name} {share:.0%}" for name, share in found.sets.items())
+    print(f"{found.interval['coverage']:.0%} intervals hold {found.measured:.0%} of {found.pictures} pictures ({sets})")
+    print(f"each made from the other pictures; half of them are narrower than {found.width:.0%} of the count")
+    print(f"crowds of heads less than {found.spacing:.1f} pixels apart are warned of")
+    return 0
+
+
+@app.command
 def reproduce(
     target: str,
     /,
@@ -289,16 +328,17 @@ def info(*, model: Path | None = None) -> int:
     Parameters
     ----------
     model
-        An .onnx file or a checkpoint folder; without it, the model that comes with headcount.
+        An .onnx file, a checkpoint folder, or the name of a model that comes with headcount (headcount info lists
+        them); without it, the default one.
     """
     from importlib.metadata import PackageNotFoundError
     from importlib.metadata import version as version_of
 
-    from .counter import default_model
+    from .counter import WEIGHTS, find_model
     from .engines import ENGINES, installed, open_engine
     from .evaluate import cpu_name
 
-    path = model or default_model()
+    path = find_model(model)
     lines = {
         "headcount": __version__,
         "python": sys.version.split()[0],
@@ -313,9 +353,12 @@ def info(*, model: Path | None = None) -> int:
         opened = open_engine(path)
     meta = opened.meta
     lines["auto chooses"] = f"{opened.name}, {opened.precision}"
+    lines["models"] = ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.onnx")))
     lines["model"] = f"{meta.name}, {meta.parameters / 1e6:.1f} million parameters ({path})"
     lines["trained on"] = meta.data or "it does not say"
     lines["measured"] = ", ".join(f"{k} {v}" for k, v in meta.metrics.items()) or "it does not say"
+    if meta.interval:
+        lines["intervals"] = f"hold {meta.interval['coverage']:.0%} of the counts on pictures like its validation lists"
     lines["cells"] = (
         f"{meta.stride} px; tiles overlap by {meta.halo} px; short sides are enlarged to {meta.min_side} px"
     )

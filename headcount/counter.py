@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 
-from .engines import Engine, open_engine
+from .engines import Engine, ModelMeta, open_engine
 from .media import Frame, as_image
 
-DEFAULT_MODEL = "headcount-base.onnx"
+DEFAULT_MODEL = "headcount-base"
+WEIGHTS = Path(__file__).parent / "weights"  # of the models that come with headcount
 MAX_TILE = 4_000_000  # pixels; bounds the memory of one run to about 2 GB
+WIDE = 30.0  # pixels from head to head, as the model sees them, above which heads may be too large for it
+FAR = 1.5  # they are if this much fewer people are counted from twice as far
 MAX_ENLARGE = 8.0  # times, a side: a strip one pixel high is not made a wall of noise
 
 
@@ -34,6 +37,8 @@ class CountResult:
     width, height: of the picture as it was given, pixels.
     stride: pixels of it per cell; less than the model's where the picture was enlarged to be counted.
     seconds: from image to count. model: its name. path: the file, if it was one.
+    low, high: the interval that holds the true count of nine in ten pictures like those the model was calibrated on;
+    nan where it was not. warning: why this picture is unlike those, in one line.
     """
 
     count: float
@@ -46,18 +51,22 @@ class CountResult:
     model: str
     path: str | None = None
     error: str | None = None
+    low: float = math.nan
+    high: float = math.nan
+    warning: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """path, count, width, height, seconds, model, ready for JSON; of a failed one also `error`, its count None."""
+        """path, count, low, high, width, height, seconds, model, ready for JSON, None for what is not known; `warning`
+        and `error` where there is one."""
         row = {
             "path": self.path,
-            "count": None if self.error else round(self.count, 2),
+            **{name: number(getattr(self, name)) for name in ("count", "low", "high")},
             "width": self.width,
             "height": self.height,
             "seconds": round(self.seconds, 3),
             "model": self.model,
         }
-        return {**row, "error": self.error} if self.error else row
+        return row | {name: getattr(self, name) for name in ("warning", "error") if getattr(self, name)}
 
     def overlay(self, image: Any) -> np.ndarray:
         """The picture that was counted, given again as to `Counter.count`, under its density: uint8 (H,W,3)."""
@@ -73,7 +82,7 @@ class Counter:
     engine: Engine
     max_tile: int = MAX_TILE
 
-    def count(self, x: Any, roi: Any = None) -> CountResult:
+    def count(self, x: Any, roi: Any = None, scale: float = 1.0) -> CountResult:
         """Count the people in one picture.
 
         Args:
@@ -81,6 +90,7 @@ class Counter:
                 video Frame.
             roi: a polygon (P,2), x then y in pixels of the picture: the rest is blackened, and cells whose centre
                 is outside are not counted.
+            scale: the picture is first resized by this factor, 0.05 to 8: less than 1 where heads are very large.
 
         Raises:
             ValueError: for a picture that cannot be read, or a bad polygon; one line.
@@ -91,25 +101,33 @@ class Counter:
         inside = None if roi is None else polygon_mask(roi, height, width)
         if inside is not None:
             image = image * inside[:, :, None]
-        enlarged = enlarge_to(image, self.engine.meta.min_side)
-        density, mask = run_tiled(self.engine, enlarged, self.max_tile)  # (h,w) each
+        seen = enlarge_to(resize(image, scale), self.engine.meta.min_side)
+        density, mask = run_tiled(self.engine, seen, self.max_tile)  # (h,w) each
+        stride = self.engine.meta.stride * width / seen.shape[1]  # pixels of the picture per cell
         if inside is not None:
             h, w = density.shape
-            cells = at_cells(inside, h, w, self.engine.meta.stride * width / enlarged.shape[1])
+            cells = at_cells(inside, h, w, stride)
             density, mask = density * cells, mask * cells
+        meta, people = self.engine.meta, float(density.sum(dtype=np.float64))
+        low, high = interval(people, meta.interval)
+        warning = smaller_than_known(density, stride, meta)
+        warning = warning or larger_than_known(self.engine, seen, density, self.max_tile)
         return CountResult(
-            count=float(density.sum(dtype=np.float64)),
+            count=people,
             density=density,
             mask=mask,
             width=width,
             height=height,
-            stride=self.engine.meta.stride * width / enlarged.shape[1],
+            stride=stride,
             seconds=time.perf_counter() - began,
             model=self.engine.meta.name,
             path=path_of(x),
+            low=low,
+            high=high,
+            warning=warning,
         )
 
-    def count_many(self, xs: Iterable[Any], roi: Any = None) -> Iterator[CountResult]:
+    def count_many(self, xs: Iterable[Any], roi: Any = None, scale: float = 1.0) -> Iterator[CountResult]:
         """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any sizes.
 
         One path, one file's bytes or one array is one picture. A bad input gives a CountResult with `error` set and
@@ -117,7 +135,7 @@ class Counter:
         """
         for x in [xs] if isinstance(xs, (str, os.PathLike, bytes, np.ndarray)) else xs:
             try:
-                yield self.count(x, roi)
+                yield self.count(x, roi, scale)
             except Exception as error:
                 yield self.failed(x, error)
 
@@ -133,19 +151,81 @@ def load(model: str | Path | None = None, engine: str = "auto", precision: str =
     """Open a model for counting.
 
     Args:
-        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file; None takes headcount's own.
+        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file, or the name of a model that comes with
+            headcount; None takes its default.
         engine: auto, openvino, onnxruntime or torch.
         precision: auto, fp32, fp16 or bf16.
 
     Raises:
         ValueError: one line: no such model, not a model, no such engine, a runtime that is not installed.
     """
-    return Counter(open_engine(default_model() if model is None else model, engine, precision))
+    return Counter(open_engine(find_model(model), engine, precision))
 
 
-def default_model() -> Path:
-    """The file of the model that comes with headcount."""
-    return Path(__file__).parent / "weights" / DEFAULT_MODEL
+def embedded(name: str = DEFAULT_MODEL) -> Path:
+    """The file of a model that comes with headcount, whether there is one or not."""
+    return WEIGHTS / f"{name}.onnx"
+
+
+def find_model(model: str | Path | None) -> Path:
+    """The file or folder of a model: None is the default; the name of one that comes with headcount is that one, unless
+    something of this name lies here."""
+    if model is None:
+        return embedded()
+    return embedded(str(model)) if embedded(str(model)).is_file() and not Path(model).exists() else Path(model)
+
+
+def interval(count: float, calibration: dict[str, float]) -> tuple[float, float]:
+    """(low, high) people around a count, by what `calibrate.fit_interval` found: as many times the count, `offset`
+    people added, as true counts were; nan for an empty calibration."""
+    if not calibration:
+        return math.nan, math.nan
+    offset = calibration["offset"]
+    low, high = (calibration[end] * (max(count, 0.0) + offset) - offset for end in ("low", "high"))
+    return min(max(0.0, low), count), max(high, count)  # whatever rounding does
+
+
+def head_spacing(density: np.ndarray, stride: float) -> float:
+    """Pixels from head to head in the crowd that the median person of a density (h,w) stands in; nan for nobody."""
+    import cv2
+
+    crowd = cv2.GaussianBlur(np.maximum(density, 0), (0, 0), 1.5)  # people per cell, in the cells around
+    order = np.argsort(crowd, axis=None)[::-1]
+    people = np.cumsum(np.maximum(density, 0).ravel()[order])
+    if not len(people) or people[-1] < 1:
+        return math.nan
+    middle = crowd.ravel()[order[np.searchsorted(people, people[-1] / 2)]]
+    return stride / math.sqrt(max(middle, 1e-6))
+
+
+def smaller_than_known(density: np.ndarray, stride: float, meta: ModelMeta) -> str | None:
+    """A warning where heads are closer, in pixels of the picture, than the model saw them; `density` (h,w)."""
+    spacing = head_spacing(density, stride)
+    if not spacing < meta.spacing:  # nan is not; and a model that was not calibrated says 0
+        return None
+    return (
+        f"heads are about {spacing:.0f} pixels apart, closer than in the pictures the model knows ({meta.spacing:.0f}):"
+        " the count is likely too low; take a picture of more pixels"
+    )
+
+
+def larger_than_known(engine: Engine, image: np.ndarray, density: np.ndarray, max_tile: int) -> str | None:
+    """A warning where many fewer people are there when the picture (H,W,3) is looked at from twice as far: parts of
+    large heads are then counted as people. Crowds of small heads, which are lost from afar, are not looked at."""
+    if not engine.meta.spacing or not head_spacing(density, engine.meta.stride) > WIDE:
+        return None
+    near, far = (float(d.sum()) for d in (density, run_tiled(engine, resize(image, 0.5), max_tile)[0]))
+    if near <= FAR * far + 2:
+        return None
+    return (
+        f"heads are larger than in the pictures the model knows: at half its size this picture counts {far:.0f};"
+        " count it with --scale 0.5"
+    )
+
+
+def number(value: float) -> float | None:
+    """Rounded for JSON; None for nan."""
+    return None if math.isnan(value) else round(value, 2)
 
 
 def path_of(x: Any) -> str | None:
@@ -158,17 +238,21 @@ def enlargement(height: int, width: int, min_side: int) -> float:
 
 
 def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
-    """`image` with its short side at least `min_side` pixels, at most MAX_ENLARGE times as large.
+    """`image` with its short side at least `min_side` pixels, at most MAX_ENLARGE times as large."""
+    return resize(image, enlargement(image.shape[0], image.shape[1], min_side))
 
-    Bilinear, as training's validation does it: another filter would be another picture to the model.
-    """
-    height, width = image.shape[:2]
-    scale = enlargement(height, width, min_side)
+
+def resize(image: np.ndarray, scale: float) -> np.ndarray:
+    """`image` (H,W,3) with its sides times `scale`. Larger ones are made as training's validation makes them, bilinear:
+    another filter would be another picture to the model."""
+    if not 0.05 <= scale <= MAX_ENLARGE:
+        raise ValueError(f"scale is {scale:g}; it takes 0.05 to {MAX_ENLARGE:g}")
     if scale == 1:
         return image
     import cv2
 
-    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_LINEAR)
+    scale = max(scale, 1 / min(image.shape[:2]))  # a pixel is left
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
 
 
 def run_tiled(engine: Engine, image: np.ndarray, max_tile: int) -> tuple[np.ndarray, np.ndarray]:

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+CALIBRATION = "calibration.json"  # beside a checkpoint's weights; headcount calibrate writes it
 PRECISIONS = ("auto", "fp32", "fp16", "bf16")
 
 
@@ -32,7 +33,8 @@ class ModelMeta:
     name: of the model. stride: pixels per density cell. pad: tile starts are multiples of it. halo: pixels of
     context that make a tile exact. min_side: pictures with a shorter short side are enlarged to it (0:
     never). mask: whether the mask is predicted (if not it is all ones). data: what it was trained on.
-    metrics: name -> value. version: of headcount, when exported. parameters: how many.
+    metrics: name -> value. version: of headcount, when exported. parameters: how many. interval, spacing: as in
+    calibrate.Calibration; empty and 0 where the model was not calibrated.
     """
 
     name: str
@@ -45,6 +47,8 @@ class ModelMeta:
     metrics: dict = field(default_factory=dict)
     version: str = ""
     parameters: int = 0
+    interval: dict = field(default_factory=dict)
+    spacing: float = 0.0
 
     def to_strings(self) -> dict[str, str]:
         """Text for an .onnx file's metadata: `name` and `data` as they are, the rest as JSON."""
@@ -219,15 +223,13 @@ def installed(name: str) -> bool:
 
 def describe(model, folder: Path | None = None) -> ModelMeta:
     """The ModelMeta of a CountingModel. Its training data is named by the run.json beside its checkpoint
-    folder."""
+    folder, its calibration by the calibration.json in it."""
     from . import __version__
     from .model import parameter_count
 
     predicted = model(model.luma.new_zeros(1, 3, model.pad, model.pad)).mask_logits
-    run = folder.parent / "run.json" if folder else None
-    sets = (
-        json.loads(run.read_text(encoding="utf-8")).get("config", {}).get("sets", {}) if run and run.is_file() else {}
-    )
+    sets = read_json(folder.parent / "run.json").get("config", {}).get("sets", {}) if folder else {}
+    calibration = read_json(folder / CALIBRATION) if folder else {}
     return ModelMeta(
         name=model.config.name,
         stride=model.stride,
@@ -238,7 +240,13 @@ def describe(model, folder: Path | None = None) -> ModelMeta:
         data=", ".join(sets),
         version=__version__,
         parameters=parameter_count(model),
+        interval=calibration.get("interval", {}),
+        spacing=calibration.get("spacing", 0.0),
     )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
 def _import(name: str, package: str, path):

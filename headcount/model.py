@@ -203,6 +203,7 @@ def save(model: CountingModel, folder: str | Path, weights: dict[str, Tensor] | 
     (folder / "config.json.new").write_text(json.dumps(asdict(model.config), indent=2) + "\n")
     for name in ("model.safetensors", "config.json"):
         (folder / f"{name}.new").replace(folder / name)
+    (folder / "calibration.json").unlink(missing_ok=True)  # it was of the weights before
 
 
 def load(path: str | Path) -> CountingModel:

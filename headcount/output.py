@@ -19,7 +19,7 @@ from typing import Any, TextIO
 
 from .media import write_image
 
-COLUMNS = ("path", "count", "width", "height", "seconds", "model", "error")
+COLUMNS = ("path", "count", "low", "high", "width", "height", "seconds", "model", "warning", "error")
 TABLE_WIDTH = 80
 Row = dict[str, Any]  # as CountResult.to_dict gives it
 
@@ -158,11 +158,14 @@ def print_table(rows: list[Row], stream: TextIO) -> None:
     seconds = sum(row["seconds"] for row in rows)
     table.add_column("picture", f"{len(rows)} pictures", no_wrap=True)
     table.add_column("people", f"{total:,.0f}", justify="right", style="bold", no_wrap=True)
+    if known := any(row["low"] is not None for row in rows):
+        table.add_column("likely", justify="right", no_wrap=True)
     table.add_column("size", justify="right", style="dim", no_wrap=True)
     table.add_column("seconds", f"{seconds:.2f}", justify="right", style="dim", no_wrap=True)
-    room = console.width - 36
+    room = console.width - (50 if known else 36)
     for row in rows:
         path = row["path"] if len(row["path"]) <= room else "…" + row["path"][1 - room :]
         size = f"{row['width']}x{row['height']}"
-        table.add_row(Text(path), f"{row['count']:,.0f}", size, f"{row['seconds']:.2f}")
+        likely = [f"{row['low']:,.0f}-{row['high']:,.0f}" if row["low"] is not None else ""] if known else []
+        table.add_row(Text(path), f"{row['count']:,.0f}", *likely, size, f"{row['seconds']:.2f}")
     console.print(table)

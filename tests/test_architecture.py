@@ -14,6 +14,7 @@ FLOORS = [
         "data",
         "train",
         "evaluate",
+        "calibrate",
         "engines",
         "counter",
         "export",
@@ -25,7 +26,7 @@ FLOORS = [
     },
     {"cli", "output", "__main__"},
 ]
-TORCH_FREE = FLOORS[0] | {"engines", "counter", "evaluate"} | FLOORS[3]
+TORCH_FREE = FLOORS[0] | {"engines", "counter", "evaluate", "calibrate"} | FLOORS[3]
 ROOMS = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py")}
 
 

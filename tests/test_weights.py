@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import headcount
-from headcount.counter import default_model
+from headcount.counter import DEFAULT_MODEL, WEIGHTS, embedded
 from headcount.scenes import render
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks"))
@@ -43,11 +43,23 @@ def test_more_people_count_for_more():
     assert few < many
 
 
-def test_the_file_is_small_and_its_card_says_what_it_is():
-    path = default_model()
+def test_the_default_is_small():
+    counter = headcount.load()
+    assert embedded().stat().st_size <= 12e6 and counter.engine.meta.parameters <= 5e6
+    assert headcount.load(DEFAULT_MODEL).engine.meta == counter.engine.meta  # a name does as well as a file
+
+
+@pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.onnx")), ids=lambda path: path.stem)
+def test_each_file_fits_and_its_card_says_what_it_is(path):
     assert path.stat().st_size <= 30e6
-    card = (path.parent / "MODEL_CARD.md").read_text()
-    for word in ("Data", "Recipe", "Commit", "Protocol", "Limits", "Licence", "rendered"):
+    card = path.with_suffix(".MODEL_CARD.md").read_text()
+    for word in ("Data", "Recipe", "Seed", "Commit", "Protocol", "headcount evaluate", "Limits", "Licence", "rendered"):
         assert word.lower() in card.lower(), word
-    meta = headcount.load().engine.meta
-    assert meta.data and meta.metrics["part_A_test_mae"] <= 74
+    meta = headcount.load(path).engine.meta
+    assert meta.name == path.stem and meta.data and meta.metrics["part_A_test_mae"] <= 74
+
+
+def test_the_interval_holds_the_bundled_crowd():
+    true = json.loads(EXAMPLE.with_suffix(".json").read_text())["count"]
+    result = headcount.load().count(EXAMPLE)
+    assert result.low < true < result.high and result.warning is None
