@@ -399,4 +399,18 @@ def plain(rng, height, width):
     return np.full((height, width, 3), colours[rng.integers(4)], np.uint8)
 
 
-EMPTY = (foliage, tiling, stones, seats, wall, writing, gradient, static, plain, sky)
+def grain(rng, height, width):
+    """Gravel, a lawn, fur, roughcast: noise of one size, sharpened, perhaps drawn out along one side."""
+    size = float(np.exp(rng.uniform(np.log(1.2), np.log(12))))
+    across, along = size, size * (1 if rng.random() < 0.5 else rng.uniform(1, 6))
+    white = rng.standard_normal((height, width), np.float32)
+    bumps = cv2.GaussianBlur(white, (0, 0), across, sigmaY=along)
+    bumps -= cv2.GaussianBlur(bumps, (0, 0), 1.5 * across, sigmaY=1.5 * along)
+    light = 1 + rng.uniform(0.2, 0.9) * np.tanh(rng.uniform(0.7, 3) * bumps / bumps.std())  # (H,W)
+    colour = pick(rng, GREENS if rng.random() < 0.4 else WALLS, 30)
+    image = (light[..., None] * np.array(colour, np.float32)).clip(0, 255).astype(np.uint8)
+    return speckle(rng, image, rng.uniform(20, 200), rng.uniform(0, 0.3))
+
+
+# Twice the grain: real grounds are the hardest to tell from crowds.
+EMPTY = (foliage, tiling, stones, seats, wall, writing, gradient, static, plain, sky, grain, grain)
