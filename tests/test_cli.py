@@ -100,7 +100,8 @@ def test_a_folder_without_pictures(run, tmp_path, photos, model):
 def test_out_is_written_whole_and_its_suffix_chooses_the_format(run, photos, model, tmp_path):
     code, out, _ = run("count", photos, "--model", model, "--out", tmp_path / "counts.csv")
     assert (code, out) == (0, "")
-    assert (tmp_path / "counts.csv").read_text().splitlines()[0] == "path,count,low,high,width,height,seconds,model,warning,error"
+    header = (tmp_path / "counts.csv").read_text().splitlines()[0]
+    assert header == "path,count,low,high,width,height,seconds,model,warning,error"
     code, _, _ = run("count", photos, "--model", model, "--out", tmp_path / "counts.jsonl")
     assert [json.loads(line)["count"] for line in (tmp_path / "counts.jsonl").open()] == [12.0, 30.0]
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["counts.csv", "counts.jsonl"]
