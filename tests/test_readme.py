@@ -26,7 +26,7 @@ def folder(tmp_path):
         cv2.imwrite(str(tmp_path / name), picture)
     fake.shanghaitech(tmp_path / "part_A")
     fake.shanghaitech(tmp_path / "data" / "shanghaitech" / "part_A")
-    fake.csv_table(tmp_path / "own")
+    fake.csv_table(tmp_path / "own", splits=("train", "train", "val", "val", "test"))
     for table in (tmp_path / "own").glob("*.csv"):
         table.rename(table.with_name("people.csv"))
     return tmp_path

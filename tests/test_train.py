@@ -363,7 +363,9 @@ def test_pretrained_layers_have_a_rate_of_their_own_and_frozen_ones_none(data, t
     run.go(None)
     trained = weights(tmp_path / "run" / "last")
     assert torch.equal(trained["backbone._blocks.1._bn1.running_mean"], published["_blocks.1._bn1.running_mean"])
-    assert not torch.equal(trained["backbone._blocks.2._bn1.running_mean"], published["_blocks.2._bn1.running_mean"])
+    assert torch.equal(trained["backbone._blocks.1._bn1.weight"], published["_blocks.1._bn1.weight"])
+    assert torch.equal(trained["backbone._blocks.2._bn1.running_mean"], published["_blocks.2._bn1.running_mean"])
+    assert not torch.equal(trained["backbone._blocks.2._bn1.weight"], published["_blocks.2._bn1.weight"])
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_and_names_the_pictures(data, tmp_path):
