@@ -8,113 +8,40 @@ stands), 141 nobody reads stdout.
 
 from __future__ import annotations
 
-import contextlib
 import io
 import json
 import os
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
 import cyclopts
 
 from . import __version__
-from .output import WRITERS, ctrl_c, draw, opened, overlay_paths, progress, say
-
-Format = Literal["table", "csv", "jsonl"]
-EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
-Precision = Literal["auto", "fp32", "fp16", "bf16"]
+from .output import UsageError, check_target, draw, progress, say, usage_errors
+from .tally import CountOptions, EngineName, Precision, tally
 
 app = cyclopts.App(
     name="headcount",
-    help="Count people in photos; train, evaluate and export the models that do it.",
+    help="Count people in photos and video; train, evaluate and export the models that do it.",
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
 
 
-class UsageError(ValueError):
-    """The command line asks for something that cannot be: exit code 2."""
-
-
 @app.command
 def count(
-    *paths: Annotated[Path, cyclopts.Parameter(json_list=False)],  # a name may begin with a bracket
-    model: Path | None = None,
-    format: Format | None = None,
-    out: Path | None = None,
-    overlay: Path | None = None,
-    roi: str | None = None,
-    scale: float = 1.0,
-    engine: EngineName = "auto",
-    precision: Precision = "auto",
+    *inputs: Annotated[str, cyclopts.Parameter(json_list=False)],  # a name may begin with a bracket
+    options: CountOptions = CountOptions(),  # noqa: B008  never changed
 ) -> int:
-    """Count the people in photos.
+    """Count the people in photos, videos and cameras.
 
     Parameters
     ----------
-    paths
-        Pictures, and folders of them, which are searched through.
-    model
-        An .onnx file, a checkpoint folder, or the name of a model that comes with headcount (headcount info lists
-        them); without it, the default one.
-    format
-        table, csv (with a header) or jsonl (one object per picture); by default what --out ends in, else table.
-    out
-        Write the results to this file instead of the screen; it appears when it is complete.
-    overlay
-        Write each picture with its density map on top into this folder.
-    roi
-        Count inside this polygon only: corners x,y in pixels, "0,0 400,0 400,300".
-    scale
-        Resize the pictures by this factor first: 0.5 where heads are so large that a warning says so.
-    engine
-        What runs the model.
-    precision
-        What it computes in; auto takes half precision where the processor gains from it.
+    inputs
+        Pictures, folders of them (which are searched through), videos, addresses (rtsp://...) and cameras' numbers.
     """
-    from .counter import load
-    from .media import list_images
-
-    if not paths:
-        raise UsageError("no picture given; try: headcount count photo.jpg")
-    polygon = None if roi is None else parse_polygon(roi)
-    if not 0.05 <= scale <= 8:
-        raise UsageError(f"--scale {scale:g}: takes 0.05 to 8")
-    check_target("--out", out)
-    images = list_images(paths)
-    found_nothing = [path for path in paths if path.is_dir() and not any(i.is_relative_to(path) for i in images)]
-    for folder in found_nothing:
-        say(f"{folder}: no pictures in this folder")
-    if not images:
-        return 1
-    with usage_errors():
-        counter = load(model, engine, precision)
-        if overlay is not None and overlay.is_file():
-            raise UsageError(f"--overlay {overlay}: is a file; give a folder")
-        if overlay is not None:
-            overlay.mkdir(parents=True, exist_ok=True)
-    drawn = overlay_paths(images, overlay) if overlay else [None] * len(images)
-    failures = len(found_nothing)
-    form = format or {".csv": "csv", ".jsonl": "jsonl"}.get(out.suffix.lower() if out else "", "table")
-    with opened(out) as stream, ctrl_c() as stopped, progress(len(images), stream, form) as step:
-        write = WRITERS[form](stream)
-        for result, target in zip(counter.count_many(images, polygon, scale), drawn, strict=True):
-            row = result.to_dict()
-            if result.error:
-                say(result.error if str(result.path) in result.error else f"{result.path}: {result.error}")
-                failures += 1
-            elif target:
-                failures += not draw(result, target)
-            if result.warning:
-                say(f"{result.path}: {result.warning}")
-            write(row)
-            step()
-            if stopped:
-                break
-        write(None)
-    return 130 if stopped else 1 if failures else 0
+    return tally(inputs, options)
 
 
 @app.command
@@ -385,8 +312,7 @@ def demo(*, out: Path = Path()) -> int:
     result = counter.count(example)
     print(f"counted {result.count:.0f} people in {result.seconds:.2f} s; there are {true}")
     target = out / "crowd.overlay.jpg"
-    if not draw(result, target):
-        return 1
+    draw(result, example, target)
     print(f"where they are: {target}")
     return 0
 
@@ -417,35 +343,9 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(code)
 
 
-@contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """What the rooms refuse here was asked for on the command line."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise UsageError(error) from None
-
-
-def check_target(option: str, path: Path | None) -> None:
-    """Refuse a file that cannot be written before any work is done for it."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UsageError(f"{option} {path}: {'is a folder' if path.is_dir() else 'no such folder'}; give a file")
-
-
 def parse_metrics(texts: list[str]) -> dict[str, float]:
     """["part_A_mae=65.7"] -> {"part_A_mae": 65.7}."""
     try:
         return {name: float(value) for name, value in (text.split("=") for text in texts)}
     except ValueError:
         raise UsageError(f"--metric {' '.join(texts)}: write name=number, as part_A_mae=65.7") from None
-
-
-def parse_polygon(text: str) -> list[tuple[float, float]]:
-    """The corners of a polygon written "0,0 400,0 400,300"."""
-    try:
-        corners = [(float(x), float(y)) for x, y in (corner.split(",") for corner in text.split())]
-    except ValueError:
-        corners = []
-    if len(corners) < 3:
-        raise UsageError(f'--roi "{text}": give at least three corners x,y: "0,0 400,0 400,300"')
-    return corners

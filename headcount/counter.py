@@ -1,28 +1,32 @@
 """Counter: any picture, of any size, to a CountResult.
 
-What is unusual: the test-time rule is the model's own (small pictures enlarged to its `min_side`), and large
-pictures are cut in tiles that overlap by the model's receptive halo and start at multiples of its `pad`, so
-that their interiors, each kept once, are what the whole picture would have given.
+What is unusual: the test-time rule is the model's own (small pictures are enlarged to its `min_side`, tiles.py says how
+large ones are cut), and it is the same for one picture, a folder and a video. Where there are many, the next ones are
+read while one is counted.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from . import tiles
 from .engines import Engine, ModelMeta, open_engine
-from .media import Frame, as_image
+from .media import MAX_PIXELS, ahead, as_image
+from .regions import Region, RegionCount, count_regions, draw_regions
+from .video import Frame, probe, public_name, read_frames
 
+AHEAD = 1  # pictures that wait, read, while one is counted; a batch each
 DEFAULT_MODEL = "headcount-base"
 WEIGHTS = Path(__file__).parent / "weights"  # of the models that come with headcount
-MAX_TILE = 4_000_000  # pixels; bounds the memory of one run to about 2 GB
 WIDE = 30.0  # pixels from head to head, as the model sees them, above which heads may be too large for it
 FAR = 1.5  # they are if this much fewer people are counted from twice as far
 MAX_ENLARGE = 8.0  # times, a side: a strip one pixel high is not made a wall of noise
@@ -39,6 +43,7 @@ class CountResult:
     seconds: from image to count. model: its name. path: the file, if it was one.
     low, high: the interval that holds the true count of nine in ten pictures like those the model was calibrated on;
     nan where it was not. warning: why this picture is unlike those, in one line.
+    time: of a video's frame, seconds from its start. regions: what was counted in each region, where some were given.
     """
 
     count: float
@@ -54,35 +59,68 @@ class CountResult:
     low: float = math.nan
     high: float = math.nan
     warning: str | None = None
+    time: float | None = None
+    regions: tuple[RegionCount, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """path, count, low, high, width, height, seconds, model, ready for JSON, None for what is not known; `warning`
-        and `error` where there is one."""
-        row = {
+        """path, count, low, high, width, height, seconds, model, ready for JSON, None for what is not known; `time`,
+        `regions`, `warning` and `error` where there are any."""
+        row: dict[str, Any] = {
             "path": self.path,
+            **({} if self.time is None else {"time": round(self.time, 3)}),
             **{name: number(getattr(self, name)) for name in ("count", "low", "high")},
             "width": self.width,
             "height": self.height,
             "seconds": round(self.seconds, 3),
             "model": self.model,
         }
+        if self.regions:
+            row["regions"] = [region.to_dict() for region in self.regions]
         return row | {name: getattr(self, name) for name in ("warning", "error") if getattr(self, name)}
 
-    def overlay(self, image: Any) -> np.ndarray:
-        """The picture that was counted, given again as to `Counter.count`, under its density: uint8 (H,W,3)."""
+    def points(self) -> np.ndarray:
+        """Estimated head positions, float32 (N,2), x then y in pixels of the picture: as many as the rounded count."""
+        from .heads import head_points
+
+        return head_points(self.density, self.mask, self.stride, self.width, self.height)
+
+    def overlay(self, image: Any, regions: Iterable[Region] = ()) -> np.ndarray:
+        """The picture that was counted, given again as to `Counter.count`, under its density: uint8 (H,W,3); with the
+        regions that it was counted in, if they are given again too."""
         from .heatmap import overlay
 
-        return overlay(as_image(image), self.density, self.count, self.stride)
+        drawn = overlay(as_image(image), self.density, self.count, self.stride)
+        return draw_regions(drawn, self.regions, tuple(regions)) if self.regions and regions else drawn
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture on its way to be counted.
+
+    x: as it was given. image: uint8 (H,W,3), read from it. seen: uint8, as the model is to see it. inside: uint8 (H,W),
+    1 in the roi, or None. seconds: that this took, after reading.
+    """
+
+    x: Any
+    image: np.ndarray
+    seen: np.ndarray
+    inside: np.ndarray | None
+    seconds: float
 
 
 @dataclass(frozen=True)
 class Counter:
-    """Counts with one open model. `max_tile`: larger pictures, in pixels, are cut in tiles of at most this size."""
+    """Counts with one open model.
+
+    max_tile: larger pictures, in pixels, are cut in windows of at most this size; None is what takes 1.5 GB at most.
+    max_pixels: files of more pixels are refused before they are decoded.
+    """
 
     engine: Engine
-    max_tile: int = MAX_TILE
+    max_tile: int | None = None
+    max_pixels: int = MAX_PIXELS
 
-    def count(self, x: Any, roi: Any = None, scale: float = 1.0) -> CountResult:
+    def count(self, x: Any, roi: Any = None, scale: float = 1.0, regions: Iterable[Region] = ()) -> CountResult:
         """Count the people in one picture.
 
         Args:
@@ -91,27 +129,103 @@ class Counter:
             roi: a polygon (P,2), x then y in pixels of the picture: the rest is blackened, and cells whose centre
                 is outside are not counted.
             scale: the picture is first resized by this factor, 0.05 to 8: less than 1 where heads are very large.
+            regions: what `headcount.regions.read_regions` gives; each is counted, from the same density.
 
         Raises:
             ValueError: for a picture that cannot be read, or a bad polygon; one line.
         """
-        image = as_image(x.image if isinstance(x, Frame) else x)  # (H,W,3)
+        picture = self.prepare(x, roi, scale)
+        return next(self.count_alike([picture], tuple(regions)))
+
+    def count_many(
+        self, xs: Iterable[Any], roi: Any = None, scale: float = 1.0, regions: Iterable[Region] = ()
+    ) -> Iterator[CountResult]:
+        """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any sizes.
+
+        One path, one file's bytes or one array is one picture. A bad input gives a CountResult with `error` set and
+        count nan, in its place, and the others go on. The next pictures are read while one is counted.
+        """
+        for result, _ in self.stream(xs, roi, scale, regions):
+            yield result
+
+    def count_video(
+        self,
+        source: str | Path | int,
+        every: str | int = "1s",
+        roi: Any = None,
+        scale: float = 1.0,
+        regions: Iterable[Region] = (),
+    ) -> Iterator[CountResult]:
+        """Count frames of a video file, a stream's address or a camera's number, as `read_frames` gives them: `every`
+        is a time ("1s", "0.2s") or a number of frames ("10f"). Raises MediaError where there is nothing to read."""
+        path = public_name(source)
+        with contextlib.closing(read_frames(source, every)) as frames:
+            for result, _ in self.stream(frames, roi, scale, regions, probe(source).live):
+                yield replace(result, path=path)
+
+    def stream(
+        self,
+        xs: Iterable[Any],
+        roi: Any = None,
+        scale: float = 1.0,
+        regions: Iterable[Region] = (),
+        live: bool = False,
+    ) -> Generator[tuple[CountResult, np.ndarray | None], None, None]:
+        """As `count_many`; each result with the picture it is of, uint8 (H,W,3), or None where that could not be read.
+        live: count each at once, reading none ahead, which would be old when its turn comes."""
+        xs = [xs] if isinstance(xs, (str, os.PathLike, bytes, np.ndarray)) else xs
+        pictures = (self.try_prepare(x, roi, scale) for x in xs)
+        if not live:
+            pictures = ahead(pictures, AHEAD * self.engine.batch)
+        with contextlib.closing(pictures):
+            for group in alike(pictures, self.engine.meta, 1 if live else self.engine.batch):
+                yield from [(group, None)] if isinstance(group, CountResult) else self.try_count(group, tuple(regions))
+
+    def try_prepare(self, x: Any, roi: Any, scale: float) -> Picture | CountResult:
+        try:
+            return self.prepare(x, roi, scale)
+        except Exception as error:
+            return self.failed(x, error)
+
+    def try_count(self, pictures: list[Picture], regions: tuple[Region, ...]) -> list[tuple[CountResult, Any]]:
+        try:
+            return list(zip(self.count_alike(pictures, regions), (p.image for p in pictures), strict=True))
+        except Exception as error:  # of the model, or a region that is outside of this picture
+            if len(pictures) > 1:  # the others of its batch are well
+                return [pair for picture in pictures for pair in self.try_count([picture], regions)]
+            return [(self.failed(pictures[0].x, error), None)]
+
+    def prepare(self, x: Any, roi: Any = None, scale: float = 1.0) -> Picture:
+        """Read a picture and make of it what the model is to see. Raises ValueError, as `count`."""
+        image = as_image(x.image if isinstance(x, Frame) else x, self.max_pixels)  # (H,W,3)
         began = time.perf_counter()
-        height, width = image.shape[:2]
-        inside = None if roi is None else polygon_mask(roi, height, width)
-        if inside is not None:
-            image = image * inside[:, :, None]
-        seen = enlarge_to(resize(image, scale), self.engine.meta.min_side)
-        density, mask = run_tiled(self.engine, seen, self.max_tile)  # (h,w) each
-        stride = self.engine.meta.stride * width / seen.shape[1]  # pixels of the picture per cell
-        if inside is not None:
-            h, w = density.shape
-            cells = at_cells(inside, h, w, stride)
+        inside = None if roi is None else polygon_mask(roi, *image.shape[:2])
+        seen = image if inside is None else image * inside[:, :, None]
+        seen = enlarge_to(resize(seen, scale), self.engine.meta.min_side)
+        return Picture(x, image, seen, inside, time.perf_counter() - began)
+
+    def count_alike(self, pictures: list[Picture], regions: tuple[Region, ...]) -> Iterator[CountResult]:
+        """The results of pictures that have one padded size."""
+        began = time.perf_counter()
+        maps = tiles.run(self.engine, [picture.seen for picture in pictures], self.max_tile)
+        each = (time.perf_counter() - began) / len(pictures)
+        for picture, (density, mask) in zip(pictures, maps, strict=True):
+            began = time.perf_counter()
+            result = self.result(picture, density, mask, regions)
+            yield replace(result, seconds=picture.seconds + each + time.perf_counter() - began)
+
+    def result(
+        self, picture: Picture, density: np.ndarray, mask: np.ndarray, regions: tuple[Region, ...]
+    ) -> CountResult:
+        """What the density and mask (h,w) of a picture say."""
+        meta, (height, width) = self.engine.meta, picture.image.shape[:2]
+        stride = meta.stride * width / picture.seen.shape[1]  # pixels of the picture per cell
+        if picture.inside is not None:
+            cells = at_cells(picture.inside, density.shape[0], density.shape[1], stride)
             density, mask = density * cells, mask * cells
-        meta, people = self.engine.meta, float(density.sum(dtype=np.float64))
+        people = float(density.sum(dtype=np.float64))
         low, high = interval(people, meta.interval)
         warning = smaller_than_known(density, stride, meta)
-        warning = warning or larger_than_known(self.engine, seen, density, self.max_tile)
         return CountResult(
             count=people,
             density=density,
@@ -119,25 +233,15 @@ class Counter:
             width=width,
             height=height,
             stride=stride,
-            seconds=time.perf_counter() - began,
-            model=self.engine.meta.name,
-            path=path_of(x),
+            seconds=0.0,
+            model=meta.name,
+            path=path_of(picture.x),
             low=low,
             high=high,
-            warning=warning,
+            warning=warning or larger_than_known(self.engine, picture.seen, density, self.max_tile),
+            time=picture.x.time if isinstance(picture.x, Frame) else None,
+            regions=count_regions(regions, density, stride, width, height) if regions else (),
         )
-
-    def count_many(self, xs: Iterable[Any], roi: Any = None, scale: float = 1.0) -> Iterator[CountResult]:
-        """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any sizes.
-
-        One path, one file's bytes or one array is one picture. A bad input gives a CountResult with `error` set and
-        count nan, in its place, and the others go on.
-        """
-        for x in [xs] if isinstance(xs, (str, os.PathLike, bytes, np.ndarray)) else xs:
-            try:
-                yield self.count(x, roi, scale)
-            except Exception as error:
-                yield self.failed(x, error)
 
     def failed(self, x: Any, error: Exception) -> CountResult:
         """The result of an input that could not be counted."""
@@ -145,6 +249,29 @@ class Counter:
         nothing = np.zeros((0, 0), np.float32)
         meta = self.engine.meta
         return CountResult(math.nan, nothing, nothing, 0, 0, meta.stride, 0.0, meta.name, path_of(x), reason)
+
+
+def alike(
+    pictures: Iterable[Picture | CountResult], meta: ModelMeta, most: int
+) -> Iterator[list[Picture] | CountResult]:
+    """Pictures in their order: those of one padded size that follow each other together, `most` of them at most, and
+    each that could not be read by itself."""
+    group: list[Picture] = []
+    size: tuple[int, int] | None = None
+    for picture in pictures:
+        wanted = tiles.padded_size(picture.seen.shape, meta) if isinstance(picture, Picture) else None
+        if group and wanted != size:
+            yield group
+            group = []
+        if isinstance(picture, CountResult):
+            yield picture
+            continue
+        group, size = [*group, picture], wanted
+        if len(group) == most:  # at once: the next picture may be long in coming
+            yield group
+            group = []
+    if group:
+        yield group
 
 
 def load(model: str | Path | None = None, engine: str = "auto", precision: str = "auto") -> Counter:
@@ -209,12 +336,13 @@ def smaller_than_known(density: np.ndarray, stride: float, meta: ModelMeta) -> s
     )
 
 
-def larger_than_known(engine: Engine, image: np.ndarray, density: np.ndarray, max_tile: int) -> str | None:
+def larger_than_known(engine: Engine, image: np.ndarray, density: np.ndarray, max_tile: int | None) -> str | None:
     """A warning where many fewer people are there when the picture (H,W,3) is looked at from twice as far: parts of
     large heads are then counted as people. Crowds of small heads, which are lost from afar, are not looked at."""
     if not engine.meta.spacing or not head_spacing(density, engine.meta.stride) > WIDE:
         return None
-    near, far = (float(d.sum()) for d in (density, run_tiled(engine, resize(image, 0.5), max_tile)[0]))
+    [(from_afar, _)] = tiles.run(engine, [resize(image, 0.5)], max_tile)
+    near, far = float(density.sum()), float(from_afar.sum())
     if near <= FAR * far + 2:
         return None
     return (
@@ -253,52 +381,6 @@ def resize(image: np.ndarray, scale: float) -> np.ndarray:
 
     scale = max(scale, 1 / min(image.shape[:2]))  # a pixel is left
     return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
-
-
-def run_tiled(engine: Engine, image: np.ndarray, max_tile: int) -> tuple[np.ndarray, np.ndarray]:
-    """Density and mask, float32 (h,w), of an image (H,W,3) of any size, in pieces of at most `max_tile` pixels."""
-    height, width = image.shape[:2]
-    stride = engine.meta.stride
-    rows, columns = plan_tiles(height, width, max_tile, engine.meta.pad, engine.meta.halo)
-    if len(rows) == len(columns) == 1:
-        density, mask = engine.run(image[None])
-        return density[0], mask[0]
-    density, mask = np.zeros((2, math.ceil(height / stride), math.ceil(width / stride)), np.float32)
-    for top, bottom, upper, lower in rows:
-        for left, right, outer_left, outer_right in columns:
-            maps = engine.run(np.ascontiguousarray(image[None, upper:lower, outer_left:outer_right]))
-            y, x = top // stride, left // stride  # first cell to keep, in the whole and then in the tile
-            h, w = math.ceil(bottom / stride) - y, math.ceil(right / stride) - x
-            v, u = (top - upper) // stride, (left - outer_left) // stride
-            for whole, part in zip((density, mask), maps, strict=True):
-                whole[y : y + h, x : x + w] = part[0, v : v + h, u : u + w]
-    return density, mask
-
-
-def plan_tiles(height: int, width: int, max_tile: int, pad: int, halo: int) -> tuple[list[tuple], list[tuple]]:
-    """Rows and columns of equal tiles: each (start, end, start with halo, end with halo), in pixels.
-
-    The longer side of the tile is split further until a tile with its halo has at most `max_tile` pixels; but none
-    is made smaller than its halo, which would be counting the same pixels many times over.
-    """
-    parts = [1, 1]
-    while True:
-        axes = [split(length, n, pad, halo) for length, n in zip((height, width), parts, strict=True)]
-        sides = [max(high - low for _, _, low, high in axis) for axis in axes]
-        sizes = [axis[0][1] - axis[0][0] for axis in axes]
-        can_split = [i for i in (0, 1) if sizes[i] > max(pad, halo)]
-        if sides[0] * sides[1] <= max_tile or not can_split:
-            return axes[0], axes[1]
-        longer = max(can_split, key=lambda i: sizes[i])
-        parts[longer] += 1
-
-
-def split(length: int, parts: int, pad: int, halo: int) -> list[tuple[int, int, int, int]]:
-    """One axis in at most `parts` equal pieces that start at multiples of `pad`, each with `halo` on both sides."""
-    halo = math.ceil(halo / pad) * pad
-    size = math.ceil(length / parts / pad) * pad
-    ends = [(start, min(start + size, length)) for start in range(0, length, size)]
-    return [(start, end, max(0, start - halo), min(length, end + halo)) for start, end in ends]
 
 
 def polygon_mask(polygon: Any, height: int, width: int) -> np.ndarray:

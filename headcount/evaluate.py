@@ -13,13 +13,13 @@ import math
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
-from .metrics import CountMetrics, game, inside
+from .metrics import CountMetrics, Localisation, game, inside, localise
 from .points import Sample
 
 GAME_LEVELS = (1, 2, 3)
@@ -55,6 +55,7 @@ class Report:
     """What `evaluate` found.
 
     rows: of the images that were counted, in the order given. errors: path -> reason, of those that were not.
+    localisation: of the dots that `CountResult.points` gives, at each radius that was asked for.
     about: the figures' origin: model, engine, precision, data, format, split, date, version, commit, cpu.
     """
 
@@ -62,6 +63,7 @@ class Report:
     metrics: CountMetrics
     errors: dict[str, str] = field(default_factory=dict)
     about: dict[str, Any] = field(default_factory=dict)
+    localisation: tuple[Localisation, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Everything, ready for JSON: n, mae, rmse, nae, bias, game and intervals first."""
@@ -71,6 +73,7 @@ class Report:
             "levels": {name: part.to_dict() for name, part in self.metrics.by_level().items()},
             "scenes": {name: part.to_dict() for name, part in self.metrics.by_scene().items()},
             "scene_mae": round(self.metrics.scene_mae, 4),
+            "localisation": [found.to_dict() for found in self.localisation],
             "errors": self.errors,
             "images": [asdict(row) for row in self.rows],
         }
@@ -107,6 +110,9 @@ class Report:
         if scenes:
             lines.append(f"{'mean of the scenes':22}{len(scenes):>7}{all_images.scene_mae:10.2f}")
         lines.append("GAME 0-3: " + ", ".join(f"{value:.2f}" for value in all_images.game))
+        for found in self.localisation:
+            figures = f"precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}"
+            lines.append(f"dots within {found.radius:g} px: {figures}")
         for path, reason in self.errors.items():  # most reasons name the file
             lines.append(f"failed: {reason}" if path in reason else f"failed: {path}: {reason}")
         return "\n".join(_cut(line, 80) for line in lines if line)
@@ -120,6 +126,7 @@ def evaluate(
     data: str | Path | None = None,
     format: str | None = None,
     split: str | None = None,
+    radii: Iterable[float] = (),
 ) -> Report:
     """Count every sample and compare with its points.
 
@@ -129,6 +136,7 @@ def evaluate(
         counter: a `headcount.Counter`, or anything with its `count`.
         progress: called with (images done, images in all) after each image.
         data, format, split: what was read, for the report.
+        radii: pixels within which an estimated dot counts as a head's; each gives precision, recall and F1.
 
     A file that cannot be counted goes to `Report.errors`, and the rest go on.
 
@@ -139,9 +147,12 @@ def evaluate(
     if not samples:
         raise ValueError("evaluate: no images to count; check the data and the split")
     rows, errors = [], {}
+    found = [Localisation(radius) for radius in radii]
     for done, sample in enumerate(samples, start=1):
         try:
-            rows.append(measure(sample, counter))
+            row, dots = measure(sample, counter, [one.radius for one in found])
+            rows.append(row)
+            found = [one + other for one, other in zip(found, dots, strict=True)]
         except Exception as error:  # whatever it was, it must not lose the other images
             errors[str(sample.image)] = " ".join(str(error).split()) or type(error).__name__
         if progress:
@@ -157,11 +168,11 @@ def evaluate(
         games=[[row.game1, row.game2, row.game3] for row in rows],
     )
     given = {"data": None if data is None else str(data), "format": format, "split": split}
-    return Report(rows, metrics, errors, {**describe(counter), **given, **provenance()})
+    return Report(rows, metrics, errors, {**describe(counter), **given, **provenance()}, tuple(found))
 
 
-def measure(sample: Sample, counter: Counts) -> Row:
-    """Count one sample."""
+def measure(sample: Sample, counter: Counts, radii: Sequence[float] = ()) -> tuple[Row, list[Localisation]]:
+    """Count one sample, and match its dots with its heads at each radius."""
     points = sample.points if sample.roi is None else sample.points[inside(sample.points, sample.roi)]
     began = time.perf_counter()
     result = counter.count(sample.image, roi=sample.roi)
@@ -171,7 +182,7 @@ def measure(sample: Sample, counter: Counts) -> Row:
     if not math.isfinite(result.count):
         raise ValueError(f"counted {result.count}; the model's weights are not finite numbers")
     grid = (result.stride, result.width, result.height)
-    return Row(
+    row = Row(
         name=sample.name,
         path=str(sample.image),
         scene=sample.scene,
@@ -181,6 +192,8 @@ def measure(sample: Sample, counter: Counts) -> Row:
         seconds=round(seconds, 4),
         **{f"game{level}": game(result.density, points, level, *grid) for level in GAME_LEVELS},
     )
+    dots = result.points() if radii else points[:0]
+    return row, [localise(points, dots, radius) for radius in radii]
 
 
 def describe(counter: Counts) -> dict[str, Any]:

@@ -1,30 +1,29 @@
-"""Pictures and video in, RGB uint8 arrays out.
+"""Pictures in, RGB uint8 arrays out.
 
 What is unusual: Pillow alone decodes stills, so every caller (training, counting, the server) sees the same pixels,
 upright by their EXIF orientation. The header is read first, and a picture over the pixel limit is refused before it is
-decoded. Pillow and OpenCV are imported on first use, because a command must start fast. Everything that goes wrong with
+decoded. Pillow is imported on first use, because a command must start fast. Everything that goes wrong with
 a file is one MediaError: one line with the file, what is wrong, and what to do.
 """
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
+import queue
 import sys
 import threading
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
-VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".wmv")
 MAX_PIXELS = 400_000_000  # 400 megapixels decode to 1.2 GB
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # nothing else is tried: some Pillow decoders run other programs
-_CODECS = {".webm": "VP90", ".mp4": "mp4v", ".avi": "MJPG"}  # of these, browsers play WebM
 _SAVE = {
     ".jpg": ("JPEG", {"quality": 92}),
     ".jpeg": ("JPEG", {"quality": 92}),
@@ -40,15 +39,6 @@ class MediaError(ValueError):
     """A picture or video that cannot be read or written. The message is one line: file, what is wrong, what to do."""
 
 
-@dataclass(frozen=True)
-class Frame:
-    """One video frame: `index` in the stream (from 0), `time` in seconds, `image` uint8 (H,W,3) RGB."""
-
-    index: int
-    time: float
-    image: np.ndarray
-
-
 def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Read a JPEG, PNG, WebP, BMP or TIFF file, or its bytes, as uint8 (H,W,3) RGB, upright.
 
@@ -60,7 +50,7 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         try:
             return _pixels(picture)
         except Exception as error:  # damaged files make decoders raise nearly anything
-            raise MediaError(f"{name}: damaged or cut short ({_line(error)}); copy or download it again") from error
+            raise MediaError(f"{name}: damaged or cut short ({one_line(error)}); copy or download it again") from error
 
 
 def as_image(x: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -74,7 +64,7 @@ def as_image(x: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         try:
             return _pixels(x)
         except Exception as error:
-            raise MediaError(f"Pillow picture: cannot be converted ({_line(error)}); convert it to RGB") from error
+            raise MediaError(f"Pillow picture: cannot be converted ({one_line(error)}); convert it to RGB") from error
     array = np.asarray(x)
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
@@ -128,67 +118,48 @@ def write_image(path: str | Path, rgb: np.ndarray) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encoded.getvalue())
     except (OSError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be written ({_line(error)}); check the folder and picture size") from error
+        raise MediaError(f"{path}: cannot be written ({one_line(error)}); check the folder and picture size") from error
 
 
-def read_frames(source: str | Path | int, every: int = 1) -> Iterator[Frame]:
-    """Every `every`-th frame of a video file, a stream address (rtsp://...) or a camera number, upright.
+def ahead(items: Iterable[Any], size: int) -> Generator[Any, None, None]:
+    """The same items, made in a thread of their own, at most `size` before they are asked for. What making them raises
+    is raised in its turn; closing this ends the thread, and closes the items."""
+    waiting: queue.Queue = queue.Queue(size)
+    closed = threading.Event()
 
-    Times are the stream's own timestamps. Frames are decoded as they are asked for. Raises MediaError when the source
-    cannot be opened or holds no frame.
-    """
-    if every < 1:
-        raise MediaError(f"every is {every}; give 1 or more")
-    if isinstance(source, (str, Path)) and "://" not in str(source):
-        _check_file(source, "video")
-    import cv2
+    def offer(item: Any, error: BaseException | None) -> None:
+        while not closed.is_set():
+            with contextlib.suppress(queue.Full):
+                waiting.put((item, error), timeout=0.1)
+                return
 
-    # FFmpeg alone: other OpenCV readers take a picture's name for a numbered sequence of pictures.
-    video = cv2.VideoCapture(source) if isinstance(source, int) else cv2.VideoCapture(str(source), cv2.CAP_FFMPEG)
+    def make() -> None:
+        iterator = iter(items)
+        try:
+            for item in iterator:
+                offer(item, None)
+                if closed.is_set():
+                    break
+            offer(None, StopIteration())
+        except BaseException as error:
+            offer(None, error)
+        finally:
+            if hasattr(iterator, "close"):
+                iterator.close()
+
+    thread = threading.Thread(target=make, name="reading ahead", daemon=True)
+    thread.start()
     try:
-        index = 0
-        while video.isOpened() and video.grab():
-            if index % every == 0:
-                time = video.get(cv2.CAP_PROP_POS_MSEC) / 1000
-                ok, bgr = video.retrieve()
-                if ok:
-                    yield Frame(index, time, cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
-            index += 1
-        if index == 0:
-            raise MediaError(f"{source}: no frame can be read; convert it to MP4 (H.264) or WebM, or check the camera")
+        while True:
+            item, error = waiting.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item
     finally:
-        video.release()
-
-
-def write_video(path: str | Path, frames: Iterable[np.ndarray], fps: float = 25.0) -> int:
-    """Write uint8 (H,W,3) RGB frames of one size as .webm (VP9), .mp4 or .avi; returns how many. Raises MediaError."""
-    path = Path(path)
-    if path.suffix.lower() not in _CODECS:
-        raise MediaError(f"{path}: cannot write '{path.suffix}' video; use .webm, .mp4 or .avi")
-    import cv2
-
-    writer, size, count = None, (0, 0), 0
-    try:
-        for rgb in map(as_image, frames):
-            if writer is None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-                size = (rgb.shape[1], rgb.shape[0])
-                writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*_CODECS[path.suffix.lower()]), fps, size)
-                if not writer.isOpened():
-                    raise MediaError(f"{path}: the video cannot be opened for writing; check the folder, or use .webm")
-            if (rgb.shape[1], rgb.shape[0]) != size:
-                was = f"{rgb.shape[1]}x{rgb.shape[0]}, the first {size[0]}x{size[1]}"
-                raise MediaError(f"{path}: frame {count} is {was}; resize all frames to one size")
-            writer.write(cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR))
-            count += 1
-    except OSError as error:
-        raise MediaError(f"{path}: cannot be written ({_line(error)}); check the folder and disk") from error
-    finally:
-        if writer is not None:
-            writer.release()
-    if count == 0:
-        raise MediaError(f"{path}: there are no frames to write; check the source video")
-    return count
+        closed.set()
+        thread.join()
 
 
 def _open(source: Source, max_pixels: int | None):
@@ -202,7 +173,7 @@ def _open(source: Source, max_pixels: int | None):
             raise MediaError(f"{name}: is empty; send the whole file")
     else:
         name, file = str(source), source
-        _check_file(source, "picture")
+        check_file(source, "picture")
     with _pillow_limit:  # the limit below replaces Pillow's own, which warns and refuses at other sizes
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
@@ -216,11 +187,13 @@ def _open(source: Source, max_pixels: int | None):
     if max_pixels is not None and width * height > max_pixels:
         picture.close()
         size = f"{width}x{height} is {width * height / 1e6:.4g} megapixels"
-        raise MediaError(f"{name}: {size}, over the limit of {max_pixels / 1e6:.4g}; shrink it or raise max_pixels")
+        raise MediaError(
+            f"{name}: {size}, over the limit of {max_pixels / 1e6:.4g}; shrink it or raise max_pixels (--max-pixels)"
+        )
     return picture, name
 
 
-def _check_file(path: str | os.PathLike, kind: str) -> None:
+def check_file(path: str | os.PathLike, kind: str) -> None:
     """Raise MediaError unless `path` is a readable file with something in it."""
     try:
         if os.path.isdir(path):
@@ -263,7 +236,7 @@ def _pixels(picture) -> np.ndarray:
     elif picture.has_transparency_data:
         rgb = _on_white(np.asarray(picture.convert("RGBA")))
     else:
-        rgb = np.asarray(picture.convert("RGB"))
+        rgb = np.asarray(picture if mode == "RGB" else picture.convert("RGB"))  # converting would copy it
     return np.ascontiguousarray(_upright(rgb, orientation))
 
 
@@ -286,5 +259,5 @@ def _on_white(rgba: np.ndarray) -> np.ndarray:
     return ((rgba[:, :, :3] * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
 
 
-def _line(error: Exception) -> str:
+def one_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

@@ -25,11 +25,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import points
+from . import points, tiles
 from .backbones import read_backbone_weights
 from .config import TrainConfig, TrainError, check_same, circumstances, load_recipe, override
 from .counter import at_cells
 from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole
+from .engines import TorchEngine
 from .losses import CountLoss
 from .metrics import CountMetrics
 from .model import CountingModel, load, save
@@ -273,14 +274,12 @@ class Run:
         return {**results, "score": score}
 
     def predict(self, picture: Picture) -> float:
+        """People in a picture, by the averaged weights, as a Counter counts them."""
         image, _, _ = whole(picture, self.config.data)
-        tensor = torch.tensor(image).permute(2, 0, 1).unsqueeze(0).to(self.device)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            density = self.averaged(tensor).density[0].cpu()
-        if picture.inside is not None:  # as a Counter does
+        [(density, _)] = tiles.run(TorchEngine(self.averaged, self.config.precision), [image])
+        if picture.inside is not None:
             stride = self.model.stride * picture.image.shape[1] / image.shape[1]
-            h, w = density.shape
-            density = density * torch.from_numpy(at_cells(picture.inside, h, w, stride))
+            density = density * at_cells(picture.inside, density.shape[0], density.shape[1], stride)
         return float(density.sum())
 
     # ---- what is kept

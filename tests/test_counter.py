@@ -1,5 +1,4 @@
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,9 +6,9 @@ import tiny
 from PIL import Image
 
 import headcount
-from headcount.counter import Counter, CountResult, at_cells, plan_tiles, polygon_mask
+from headcount.counter import AHEAD, Counter, CountResult, at_cells, polygon_mask
 from headcount.engines import open_engine
-from headcount.media import Frame
+from headcount.video import Frame
 
 
 @pytest.fixture(scope="module")
@@ -64,12 +63,67 @@ def test_a_bad_input_never_loses_the_others(white, tmp_path):
     assert bad[0].to_dict()["count"] is None and bad[0].to_dict()["error"] == bad[0].error
 
 
-def test_counting_many_starts_before_all_are_there(white):
-    def camera():
-        yield tiny.dots(1)
-        raise AssertionError("asked for more than was needed")
+def test_counting_many_reads_a_little_ahead_and_no_more(white):
+    asked = []
 
-    assert next(white.count_many(camera())).count == pytest.approx(1, rel=1e-5)
+    def camera():
+        for number in range(1000):
+            asked.append(number)
+            yield tiny.dots(number)
+
+    results = white.count_many(camera())
+    assert [round(next(results).count) for _ in range(3)] == [0, 1, 2]
+    results.close()
+    assert 3 <= len(asked) <= 3 + AHEAD + 1, "one more may be in the making"
+
+
+def test_a_camera_is_not_read_ahead(white):
+    asked = []
+    frames = (asked.append(number) or tiny.dots(number) for number in range(1000))
+    results = white.stream(frames, live=True)
+    for number in range(3):
+        result, image = next(results)
+        assert round(result.count) == number and image.shape == (64, 96, 3) and len(asked) == number + 1
+
+
+class Batches:
+    """An engine that takes four pictures at once, and cannot count one with a red corner."""
+
+    batch = 4
+
+    def __init__(self, engine):
+        self.meta, self.precision, self.engine, self.shapes = engine.meta, engine.precision, engine, []
+
+    def run(self, images):
+        self.shapes.append(images.shape[:3])
+        if (images[:, 0, 0] == [255, 0, 0]).all(axis=1).any():
+            raise RuntimeError("out of memory")
+        return self.engine.run(images)
+
+
+def test_pictures_of_like_sizes_are_counted_together(folder):
+    engine = Batches(
+        headcount.load(tiny.white_pixels(folder / "padded.onnx", blank=(0, 0, 0)), precision="fp32").engine
+    )
+    sizes = [(60, 90), (64, 65), (50, 128), (61, 97), (64, 100), (130, 64), (131, 64)]  # five of 64x128, two of 192x64
+    pictures = [tiny.dots(5 + i, *size) for i, size in enumerate(sizes)]
+    results = list(Counter(engine).count_many([*pictures[:2], "none.jpg", *pictures[2:]]))
+    assert [r.error is None and round(r.count) for r in results] == [5, 6, False, 7, 8, 9, 10, 11]
+    assert [r.density.shape for r in results[-2:]] == [(33, 16), (33, 16)]
+    assert engine.shapes == [(2, 64, 128), (3, 64, 128), (2, 192, 64)]
+
+
+def test_a_batch_that_fails_loses_one_picture(white):
+    red = tiny.dots(3)
+    red[0, 0] = [255, 0, 0]
+    first, second, third = Counter(Batches(white.engine)).count_many([tiny.dots(2), red, tiny.dots(4)])
+    assert (round(first.count), second.error, round(third.count)) == (2, "out of memory", 4)
+
+
+def test_a_file_of_too_many_pixels_is_refused(white, tmp_path):
+    Image.fromarray(tiny.dots(3)).save(tmp_path / "large.png")
+    with pytest.raises(ValueError, match="large.png: 96x64"):
+        Counter(white.engine, max_pixels=96 * 64 - 1).count(tmp_path / "large.png")
 
 
 def test_a_picture_without_people_counts_nobody(white):
@@ -110,47 +164,6 @@ def test_small_pictures_are_enlarged_to_the_models_min_side(folder):
     assert counter.count(np.zeros((64, 80, 3), np.uint8)).stride == 4
     strip = counter.count(np.zeros((1, 400, 3), np.uint8))  # at most 8 times: 8 x 3200
     assert strip.density.shape == (2, 800)
-
-
-@pytest.mark.parametrize(("height", "width"), [(211, 333), (64, 500), (401, 75)])
-@pytest.mark.parametrize("max_tile", [5_000, 12_000])
-def test_tiles_count_what_the_whole_picture_does(network, height, width, max_tile):
-    image = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    whole, tiled = Counter(network).count(image), Counter(network, max_tile).count(image)
-    assert tiled.density.shape == whole.density.shape
-    assert tiled.count == pytest.approx(whole.count, rel=1e-3)
-    np.testing.assert_allclose(tiled.density, whole.density, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(tiled.mask, whole.mask, rtol=1e-4, atol=1e-5)
-
-
-def test_tiles_without_a_halo_do_not(network):
-    """The test above can fail: the halo is what makes tiles exact."""
-    image = np.random.default_rng(0).integers(0, 256, (211, 333, 3), dtype=np.uint8)
-    no_halo = SimpleNamespace(meta=SimpleNamespace(**{**vars(network.meta), "halo": 0}), run=network.run)
-    whole, tiled = Counter(network).count(image), Counter(no_halo, 12_000).count(image)
-    assert np.abs(tiled.density - whole.density).max() > 0.01
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (5000, 20), (3001, 4003), (1000, 1000)])
-def test_tiles_cover_each_pixel_once_and_are_bounded(height, width):
-    rows, columns = plan_tiles(height, width, 1_000_000, pad=8, halo=20)
-    for length, axis in ((height, rows), (width, columns)):
-        assert [start for start, *_ in axis] == [0, *(end for _, end, *_ in axis[:-1])] and axis[-1][1] == length
-        assert all(start % 8 == low % 8 == 0 for start, _, low, _ in axis)
-        assert all(low == max(0, start - 24) and high == min(length, end + 24) for start, end, low, high in axis)
-    largest = max(r[3] - r[2] for r in rows) * max(c[3] - c[2] for c in columns)
-    assert largest <= 1_000_000
-    sizes = [end - start for start, end, *_ in rows]
-    assert max(sizes) - min(sizes[:-1] or sizes) == 0, "equal tiles, the last one may be smaller"
-
-
-def test_a_large_picture_is_cut_and_counted(white):
-    image = np.zeros((2100, 2500, 3), np.uint8)
-    image[::100, ::100] = 255
-    runs = []
-    engine = SimpleNamespace(meta=white.engine.meta, run=lambda x: runs.append(x.shape) or white.engine.run(x))
-    assert Counter(engine).count(image).count == pytest.approx(21 * 25, rel=1e-4)
-    assert len(runs) == 2 and all(h * w <= 4_000_000 for _, h, w, _ in runs)
 
 
 def test_the_public_names():

@@ -7,6 +7,7 @@ import tiny
 import torch
 
 import headcount
+from headcount import engines
 from headcount import model as models
 from headcount.engines import EngineError, ModelMeta, OpenVINOEngine, TorchEngine, open_engine
 from headcount.media import read_image
@@ -172,3 +173,33 @@ def test_an_unsupported_half_precision_is_not_silently_another(exported):
         pytest.skip("this CPU computes in fp16")
     with pytest.raises(EngineError, match="no fp16"):
         OpenVINOEngine(exported / "random.onnx", "fp16")
+
+
+def test_what_a_model_pads_with(exported, tmp_path):
+    """The zero of its normalisation, so that padded sizes count what the picture's own size does."""
+    assert open_engine(exported / "random.onnx").meta.blank == (128, 128, 128)  # the light backbone's grey 127.5
+    lite = models.CountingModel(models.ModelConfig(backbone="lite0", fusion="feature_zip", width=16))
+    assert TorchEngine(lite).meta.blank == (127, 127, 127)
+    shrinking = models.CountingModel(models.ModelConfig(backbone="mcnn", shrink=True))
+    assert TorchEngine(shrinking).meta.blank == ()
+    with pytest.raises(EngineError, match="metadata"):
+        ModelMeta.from_strings({**ModelMeta("m", 8, 32, 160).to_strings(), "blank": "[1, 2]"}, tmp_path)
+
+
+def test_no_more_threads_than_cores_that_may_be_used(monkeypatch, tmp_path):
+    monkeypatch.setattr(engines.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    for quota, cores in (("max 100000", 4), ("150000 100000", 2), ("20000 100000", 1), ("900000 100000", 4), ("", 4)):
+        (tmp_path / "cpu.max").write_text(quota)
+        monkeypatch.setattr(engines, "QUOTA", tmp_path / "cpu.max")
+        assert engines.usable_cores() == cores
+    monkeypatch.setattr(engines, "QUOTA", tmp_path / "none")
+    assert engines.usable_cores() == 4
+
+
+def test_compiled_models_are_kept_where_that_is_asked_for(exported, tmp_path, monkeypatch):
+    before = open_engine(exported / "random.onnx", "openvino", "fp32").run(noise(40, 40))[0]
+    monkeypatch.setenv(engines.CACHE, str(tmp_path / "kept"))
+    for _ in range(2):
+        after = open_engine(exported / "random.onnx", "openvino", "fp32").run(noise(40, 40))[0]
+        np.testing.assert_allclose(after, before, rtol=1e-4)
+    assert len(list((tmp_path / "kept").glob("*.blob"))) == 1

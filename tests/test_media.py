@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+import threading
 
 import cv2
 import numpy as np
@@ -12,13 +13,12 @@ from PIL import Image
 
 from headcount.media import (
     MediaError,
+    ahead,
     as_image,
     image_size,
     list_images,
-    read_frames,
     read_image,
     write_image,
-    write_video,
 )
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (255, 255, 255)
@@ -197,29 +197,33 @@ def test_pictures_that_cannot_be_written(tmp_path):
     assert not (tmp_path / "wide.webp").exists()
 
 
-@pytest.mark.parametrize("suffix", [".webm", ".mp4", ".avi"])
-def test_video_frames_carry_their_index_and_time(tmp_path, suffix):
-    path = tmp_path / f"clip{suffix}"
-    assert write_video(path, (np.full((48, 64, 3), 12 * i, np.uint8) for i in range(20)), fps=10) == 20
-    frames = list(read_frames(path, every=5))
-    assert [f.index for f in frames] == [0, 5, 10, 15]
-    assert np.allclose([f.time for f in frames], [0, 0.5, 1.0, 1.5], atol=0.01)
-    assert np.allclose([f.image.mean() for f in frames], [0, 60, 120, 180], atol=8)
-    colours = tmp_path / f"colours{suffix}"
-    write_video(colours, [CORNERS] * 3)
-    assert corners(next(read_frames(colours)).image) == "RGBW"
+def test_reading_ahead_gives_the_same_items_and_ends_its_thread():
+    made, closed = [], []
+
+    def items():
+        try:
+            for number in range(100):
+                made.append(number)
+                yield number
+        finally:
+            closed.append(True)
+
+    reader = ahead(items(), 2)
+    assert [next(reader) for _ in range(3)] == [0, 1, 2]
+    reader.close()
+    assert closed and len(made) <= 3 + 2 + 1 and "reading ahead" not in [t.name for t in threading.enumerate()]
+    assert list(ahead(items(), 3)) == list(range(100)) and list(ahead([], 1)) == []
 
 
-def test_bad_videos_are_named(tmp_path):
-    Image.fromarray(CORNERS).save(tmp_path / "photo_01.jpg")
-    (tmp_path / "noise.mp4").write_bytes(b"not a video" * 50)
-    for name, what in (("noise.mp4", "no frame can be read"), ("gone.mp4", "no such file")):
-        with pytest.raises(MediaError, match=f"{name}: {what}"):
-            next(read_frames(tmp_path / name))
-    with pytest.raises(MediaError, match="frame 1 is 10x10"):
-        write_video(tmp_path / "out.webm", [CORNERS, CORNERS[:10, :10]])
-    with pytest.raises(MediaError, match="no frames to write"):
-        write_video(tmp_path / "out.webm", [])
+def test_reading_ahead_raises_in_its_turn():
+    def items():
+        yield 1
+        raise MediaError("gone")
+
+    reader = ahead(items(), 5)
+    assert next(reader) == 1
+    with pytest.raises(MediaError, match="gone"):
+        next(reader)
 
 
 def test_importing_media_is_quick():

@@ -11,6 +11,8 @@ import cv2
 import fake
 import pytest
 
+from headcount.film import write_video
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.M | re.S)
@@ -18,12 +20,14 @@ BLOCKS = re.findall(r"^```(bash|python)\n(.*?)^```", README, re.M | re.S)
 
 @pytest.fixture
 def folder(tmp_path):
-    """What the README supposes: photo.jpg, a folder of photos, a data set, own annotations."""
+    """What the README supposes: photo.jpg, a folder of photos, a clip, its regions, a data set, own annotations."""
     example = ROOT / "headcount" / "examples" / "crowd.jpg"
     picture = cv2.resize(cv2.imread(str(example)), None, fx=0.5, fy=0.5)
     (tmp_path / "photos").mkdir()
     for name in ("photo.jpg", "photos/one.jpg", "photos/two.jpg"):
         cv2.imwrite(str(tmp_path / name), picture)
+    write_video(tmp_path / "clip.webm", [picture[:, :, ::-1]] * 9, fps=3)
+    (tmp_path / "zones.json").write_text(re.search(r"^```json\n(.*?)^```", README, re.M | re.S)[1])
     fake.shanghaitech(tmp_path / "part_A")
     fake.shanghaitech(tmp_path / "data" / "shanghaitech" / "part_A")
     fake.csv_table(tmp_path / "own", splits=("train", "train", "val", "val", "test"))
@@ -44,14 +48,18 @@ def test_commands_run(folder):
         assert "Traceback" not in done.stderr, command
     rows = [json.loads(line) for line in (folder / "counts.jsonl").read_text().splitlines()]
     assert [Path(row["path"]).name for row in rows] == ["one.jpg", "two.jpg"]
-    assert len(list((folder / "overlays").rglob("*.*"))) == 2
+    assert len(list((folder / "overlays").rglob("*.*"))) == 3
+    assert len((folder / "counts.csv").read_text().splitlines()) == 3
+    assert [line.split(",")[1] for line in (folder / "video.csv").read_text().splitlines()] == ["time", "0.0", "2.0"]
+    assert (folder / "dots.csv").read_text().startswith("image,x,y")
 
 
 def test_python_runs(folder, monkeypatch, capsys):
     monkeypatch.chdir(folder)
+    names: dict = {}  # one session: later blocks use what earlier ones made
     for kind, text in BLOCKS:
         if kind == "python":
-            exec(compile(text, "README.md", "exec"), {})
+            exec(compile(text, "README.md", "exec"), names)
     assert re.search(r"\d+ people", capsys.readouterr().out)
 
 

@@ -6,7 +6,8 @@ import numpy as np
 from onnx import numpy_helper, parser
 
 HEADER = """<ir_version: 9, opset_import: ["" : 18],
-  metadata_props: ["name": "{name}", "stride": "4", "pad": "4", "halo": "{halo}", "min_side": "{min_side}"]>
+  metadata_props: ["name": "{name}", "stride": "4", "pad": "4", "halo": "{halo}", "min_side": "{min_side}",
+  "blank": "{blank}"]>
 tiny (uint8[n,height,width,3] image) => (float[n,h,w] density, float[n,h,w] mask)
 <int64 one = {{1}}, int64[1] channel = {{1}}, int64[1] four = {{4}}, float[1] white = {{255.0}},
  float[1] cell = {{16.0}}, int64[6] zeros = {{0, 0, 0, 0, 0, 0}}>
@@ -43,17 +44,19 @@ NETWORK = """
 NETWORK_HALO = 12  # 1 + 2 + 4 pixels of the convolutions and 3 of the pools, in whole cells
 
 
-def white_pixels(path: Path, name: str = "white", min_side: int = 0) -> Path:
+def white_pixels(path: Path, name: str = "white", min_side: int = 0, blank: tuple[int, ...] = ()) -> Path:
     """A model whose count is the number of white pixels: what it must say is known."""
-    return write(path, HEADER.format(name=name, halo=4, min_side=min_side) + WHITE, {})
+    return write(path, HEADER.format(name=name, halo=4, min_side=min_side, blank=list(blank)) + WHITE, {})
 
 
-def network(path: Path, seed: int = 0) -> Path:
+def network(path: Path, seed: int = 0, blank: tuple[int, ...] = ()) -> Path:
     """Random convolutions and poolings, whose cells see 12 pixels around them."""
     random = np.random.default_rng(seed)
     shapes = {"w1": (8, 3, 3, 3), "w2": (8, 8, 3, 3), "w3": (4, 8, 3, 3)}
     weights = {name: random.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
-    return write(path, HEADER.format(name="network", halo=NETWORK_HALO, min_side=0) + NETWORK, weights)
+    return write(
+        path, HEADER.format(name="network", halo=NETWORK_HALO, min_side=0, blank=list(blank)) + NETWORK, weights
+    )
 
 
 def write(path: Path, text: str, weights: dict[str, np.ndarray]) -> Path:

@@ -1,0 +1,328 @@
+"""How fast headcount counts, against the field's networks and against what this machine can do.
+
+    python benchmarks/speed.py                        # all: some ten minutes on two cores
+    HEADCOUNT_MODEL=my.onnx python benchmarks/speed.py  # another model than the default
+    python benchmarks/speed.py --only networks        # or: start, folder, tiles, video, loader
+
+Everything that is compared is timed in turns in one run, so that a busy machine is busy for all; the medians and the
+ratios are printed. Peers run in torch, eager, fp32, as their authors run them; weights do not matter to time. The
+folder is of rendered crowds, or of your own photos with --pictures.
+"""
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import cv2
+import numpy as np
+import torch
+
+import headcount
+from headcount import tiles
+from headcount.counter import find_model
+from headcount.engines import open_engine, usable_cores
+from headcount.media import IMAGE_SUFFIXES, read_image, write_image
+from headcount.model import CountingModel, ModelConfig
+from headcount.scenes import render
+
+SIZES = {"576x768": (576, 768), "1080p": (1080, 1920), "4K": (2160, 3840)}
+MODEL = os.environ.get("HEADCOUNT_MODEL")  # another than the default
+LEAST_AGAINST_CSRNET = 20.0
+LEAST_OF_FOLDER = 1.5
+LEAST_OF_VIDEO = 0.6
+MOST_OF_TILES = 1.05
+MOST_OF_START = 1.2  # seconds
+
+
+def in_turns(candidates: dict[str, Callable[[], object]], rounds: dict[str, int]) -> dict[str, float]:
+    """Median seconds of each, one after another, `rounds` times; each has run once before."""
+    for run in candidates.values():
+        run()
+    seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn in range(max(rounds.values())):
+        for name, run in candidates.items():
+            if turn < rounds[name]:
+                began = time.perf_counter()
+                run()
+                seconds[name].append(time.perf_counter() - began)
+    return {name: median(values) for name, values in seconds.items()}
+
+
+def torch_network(kind: str) -> CountingModel:
+    """A network in torch, its weights random: csrnet, mcnn, or headcount-small's."""
+    torch.manual_seed(0)
+    if kind in ("csrnet", "mcnn"):
+        return CountingModel(ModelConfig(name=kind, backbone=kind)).eval()
+    return CountingModel(ModelConfig(name=kind, backbone="lite0", fusion="feature_zip", width=128)).eval()
+
+
+def multiply_adds(model: CountingModel, height: int, width: int) -> float:
+    """Multiply-adds of the convolutions for one picture, counted on a small one and scaled."""
+    total = [0]
+
+    def add(layer, inputs, output) -> None:
+        total[0] += output.numel() * layer.weight[0].numel()
+
+    hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, 192, 256))
+    for hook in hooks:
+        hook.remove()
+    return total[0] * height * width / (192 * 256)
+
+
+def peaks() -> dict[str, float]:
+    """Multiply-adds a second of a large matrix product, in fp32 and bf16: what the machine can do."""
+    found = {}
+    for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+        a, b = (torch.randn(2048, 2048).to(kind) for _ in range(2))
+        times = []
+        for _ in range(8):
+            began = time.perf_counter()
+            a @ b
+            times.append(time.perf_counter() - began)
+        found[name] = 2048**3 / min(times)
+    return found
+
+
+def memory(kind: str, size: str) -> float:
+    """Peak resident MB of a process that counts one picture of this size."""
+    command = [sys.executable, __file__, "--memory", kind, size]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
+def peak_memory() -> float:
+    """Peak resident MB of this process. Not getrusage's, which begins at the parent's."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+
+
+def memory_here(kind: str, size: str) -> None:
+    runner(kind)(np.zeros((*SIZES[size], 3), np.uint8))
+    print(peak_memory())
+
+
+def huge_here(path: str) -> None:
+    result = headcount.load(MODEL).count(path)
+    print(result.width * result.height / 1e6, result.seconds, peak_memory())
+
+
+def runner(kind: str) -> Callable[[np.ndarray], object]:
+    """What counts a picture uint8 (H,W,3), by its name in the table below."""
+    if kind == "headcount":
+        counter = headcount.load(MODEL)
+        return counter.count
+    if kind in ("openvino fp32", "onnxruntime fp32"):
+        engine = open_engine(find_model(MODEL), kind.split()[0], "fp32")
+        return lambda image: tiles.run(engine, [image])
+    network = torch_network(kind.removeprefix("torch "))
+
+    def count(image: np.ndarray) -> float:
+        with torch.inference_mode():
+            return float(network(torch.from_numpy(image).permute(2, 0, 1)[None]).density.sum())
+
+    return count
+
+
+def networks() -> None:
+    """headcount's default against CSRNet, MCNN and its own network in torch, and the same model in fp32 engines."""
+    kinds = ["headcount", "openvino fp32", "onnxruntime fp32", "torch lite", "torch mcnn", "torch csrnet"]
+    peak = peaks()
+    print(f"{usable_cores()} cores; measured peak {', '.join(f'{k} {v / 1e9:,.0f} GMAC/s' for k, v in peak.items())}")
+    runners = {kind: runner(kind) for kind in kinds}
+    precision = headcount.load(MODEL).engine.precision
+    for size, (height, width) in SIZES.items():
+        image = render(1, people=200, width=width, height=height).image
+        rounds = {kind: (15 if size == "576x768" else 3) if kind == "headcount" else 3 for kind in kinds}
+        if size == "576x768":
+            rounds = dict.fromkeys(kinds, 15) | {"torch csrnet": 5}
+        if size == "4K":
+            rounds["torch csrnet"] = 1
+        seconds = in_turns({kind: partial(runners[kind], image) for kind in kinds}, rounds)
+        print(f"\n{size:22}{'ms':>9}{'images/s':>10}{'speed':>8}{'GMAC':>8}{'GMAC/s':>8}{'of peak':>9}{'MB':>7}")
+        for kind in kinds:
+            network = "lite" if not kind.startswith("torch") else kind.removeprefix("torch ")
+            work = multiply_adds(torch_network(network), height, width)
+            limit = peak["bf16" if kind == "headcount" and precision != "fp32" else "fp32"]
+            name = f"headcount {precision}" if kind == "headcount" else kind
+            print(
+                f"{name:22}{seconds[kind] * 1e3:9.1f}{1 / seconds[kind]:10.2f}"
+                f"{seconds['torch csrnet'] / seconds[kind]:7.1f}x{work / 1e9:8.1f}{work / seconds[kind] / 1e9:8.0f}"
+                f"{work / seconds[kind] / limit:9.0%}{memory(kind, size):7.0f}"
+            )
+        if size == "576x768":
+            promise("times CSRNet's speed", seconds["torch csrnet"] / seconds["headcount"], LEAST_AGAINST_CSRNET)
+            promise("times ONNX Runtime's", seconds["onnxruntime fp32"] / seconds["headcount"], 1.0)
+
+
+def start(folder: Path) -> None:
+    """A cold `headcount count one.jpg`, in seconds of process time beyond the interpreter's own."""
+    write_image(folder / "one.jpg", render(1, people=100, width=768, height=576).image)
+
+    def cpu_seconds(*command: str) -> float:
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run([sys.executable, *command], check=True, stdout=subprocess.DEVNULL)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+    command = ("-m", "headcount", "count", str(folder / "one.jpg"), *(["--model", MODEL] if MODEL else []))
+    wall = in_turns({"count": lambda: cpu_seconds(*command)}, {"count": 7})["count"]
+    spent = median(cpu_seconds(*command) for _ in range(7)) - median(cpu_seconds("-c", "pass") for _ in range(7))
+    print(f"\ncold start: {wall:.2f} s of wall time")
+    promise("s of process time beyond the interpreter's", spent, MOST_OF_START, most=True)
+
+
+def some_pictures(folder: Path, pictures: Path | None, count: int) -> list[Path]:
+    """`count` pictures of mixed sizes: yours, or rendered ones as JPEG files."""
+    if pictures:
+        return sorted(p for p in pictures.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)[:count]
+    random = np.random.default_rng(0)
+    made = []
+    for i in range(count):
+        width, height = (int(n) for n in random.integers((600, 440), (1024, 768)))
+        made.append(folder / f"{i}.jpg")
+        write_image(made[-1], render(i % 20, people=150, width=width, height=height).image)
+    return made
+
+
+def folder_of_photos(folder: Path, pictures: Path | None) -> None:
+    """A folder through `count_many`, against one `Counter.count` after another, and against that without padded sizes:
+    every picture at its own, as an engine is usually called. In turns of fifty pictures."""
+    paths = some_pictures(folder, pictures, 300)
+    one_by_one, many, unpadded = (headcount.load(MODEL) for _ in range(3))
+    unpadded.engine.meta = replace(unpadded.engine.meta, blank=())
+    rates: dict[str, float] = {"own size": 0.0, "one by one": 0.0, "folder": 0.0}
+    for first in range(0, len(paths), 50):
+        part = paths[first : first + 50]
+        times = [time.perf_counter()]
+        for path in part:
+            unpadded.count(path)
+        times.append(time.perf_counter())
+        separate = [one_by_one.count(path).count for path in part]
+        times.append(time.perf_counter())
+        together = [result.count for result in many.count_many(part)]
+        times.append(time.perf_counter())
+        assert separate == together, "a folder counts what its pictures count"
+        for name, (began, ended) in zip(rates, pairwise(times), strict=True):
+            rates[name] += ended - began
+    rates = {name: len(paths) / seconds for name, seconds in rates.items()}
+    sizes = {tiles.padded_size(read_image(path).shape, many.engine.meta) for path in paths}
+    print(f"\n{len(paths)} photos, {len(sizes)} padded sizes, a second:", end=" ")
+    print(", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()))
+    promise("times one-at-a-time calls", rates["folder"] / rates["one by one"], LEAST_OF_FOLDER)
+    promise(
+        "times one-at-a-time calls at the pictures' own sizes", rates["folder"] / rates["own size"], LEAST_OF_FOLDER
+    )
+
+
+def huge_pictures() -> None:
+    """A picture in windows against the same picture whole, and 100 megapixels in a process of its own."""
+    engine = headcount.load(MODEL).engine
+    image = np.tile(render(1, people=300, width=1000, height=750).image, (4, 4, 1))  # 12 megapixels
+    maps = {}
+    for name, most in (("whole", 10**9), ("windows", None)):
+        maps[name] = lambda most=most: tiles.run(engine, [image], most)[0][0].sum(dtype=np.float64)
+    seconds = in_turns(maps, {"whole": 3, "windows": 3})
+    whole, cut = maps["whole"](), maps["windows"]()
+    print(f"\n12 megapixels: whole {seconds['whole']:.2f} s, in windows {seconds['windows']:.2f} s;", end="")
+    print(f" counts {whole:.1f} and {cut:.1f}: {abs(cut - whole) / whole:.3%} apart")
+    promise("times the whole picture's time", seconds["windows"] / seconds["whole"], MOST_OF_TILES, most=True)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "huge.jpg"
+        write_image(path, np.tile(render(1, people=300, width=1000, height=750).image, (11, 12, 1)))
+        done = subprocess.run(
+            [sys.executable, __file__, "--huge", str(path)], capture_output=True, text=True, check=True
+        )
+    size, taken, most_memory = (float(number) for number in done.stdout.split())
+    print(f"{size:.0f} megapixels: {taken:.1f} s, {most_memory:,.0f} MB resident")
+
+
+def video(folder: Path) -> None:
+    """1080p frames, every one of them, against the same number of frames that are in memory already."""
+    from headcount.film import write_video
+
+    frames = [render(seed, people=200, width=1920, height=1080).image for seed in range(3)]
+    shifted = [np.roll(frames[i % 3], 4 * i, axis=1) for i in range(40)]
+    path = folder / "clip.mp4"
+    write_video(path, shifted, 25)
+    counter = headcount.load(MODEL)
+    counter.count(frames[0])
+    began = time.perf_counter()
+    for frame in shifted:
+        counter.count(frame)
+    alone = time.perf_counter() - began
+    began = time.perf_counter()
+    counted = sum(1 for _ in counter.count_video(path, every="1f"))
+    whole = time.perf_counter() - began
+    print(f"\n1080p video: {counted / whole:.2f} frames a second, inference alone {len(shifted) / alone:.2f}")
+    promise("of what inference alone gives", counted / whole / (len(shifted) / alone), LEAST_OF_VIDEO)
+
+
+def loader() -> None:
+    """Training crops with their targets a second, on one core, and the share of a training step that they take."""
+    from headcount.config import load_recipe
+    from headcount.data import Crops, rendered_pictures
+
+    config = load_recipe("headcount-small").data
+    config.rendered_scenes = 8
+    crops = Crops([(1.0, rendered_pictures(config, 1))], config, stride=8, seed=1)
+    torch.set_num_threads(1)
+    began = time.perf_counter()
+    for index in range(60):
+        crops[index]
+    rate = 60 / (time.perf_counter() - began)
+    torch.set_num_threads(usable_cores())
+    print(f"\nloader: {rate:.0f} crops of {config.crop[0]}x{config.crop[1]} a second on one core, targets included")
+
+
+def promise(what: str, value: float, limit: float, most: bool = False) -> None:
+    kept = value <= limit if most else value >= limit
+    print(f"  {value:.2f} {what}; {'at most' if most else 'at least'} {limit:g} {'is kept' if kept else 'IS MISSED'}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", choices=["networks", "start", "folder", "tiles", "video", "loader"], action="append")
+    parser.add_argument("--pictures", type=Path, help="a folder of your own photos, instead of rendered ones")
+    parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--huge", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(usable_cores())
+    cv2.setNumThreads(usable_cores())
+    if given.memory:
+        memory_here(*given.memory)
+        return
+    if given.huge:
+        huge_here(given.huge)
+        return
+    chosen = given.only or ["networks", "start", "folder", "tiles", "video", "loader"]
+    with tempfile.TemporaryDirectory() as folder:
+        if "networks" in chosen:
+            networks()
+        if "start" in chosen:
+            start(Path(folder))
+        if "folder" in chosen:
+            folder_of_photos(Path(folder), given.pictures)
+        if "tiles" in chosen:
+            huge_pictures()
+        if "video" in chosen:
+            video(Path(folder))
+        if "loader" in chosen:
+            loader()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
+    main()
