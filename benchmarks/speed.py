@@ -30,6 +30,7 @@ import torch
 
 import headcount
 from headcount import tiles
+from headcount.config import load_recipe
 from headcount.counter import find_model
 from headcount.engines import open_engine, usable_cores
 from headcount.media import IMAGE_SUFFIXES, read_image, write_image
@@ -64,7 +65,7 @@ def torch_network(kind: str) -> CountingModel:
     torch.manual_seed(0)
     if kind in ("csrnet", "mcnn"):
         return CountingModel(ModelConfig(name=kind, backbone=kind)).eval()
-    return CountingModel(ModelConfig(name=kind, backbone="lite0", fusion="feature_zip", width=128)).eval()
+    return CountingModel(load_recipe("headcount-small").model).eval()
 
 
 def multiply_adds(model: CountingModel, height: int, width: int) -> float:
@@ -136,14 +137,15 @@ def runner(kind: str) -> Callable[[np.ndarray], object]:
     return count
 
 
-def networks() -> None:
+def networks(sizes: list[str]) -> None:
     """headcount's default against CSRNet, MCNN and its own network in torch, and the same model in fp32 engines."""
     kinds = ["headcount", "openvino fp32", "onnxruntime fp32", "torch lite", "torch mcnn", "torch csrnet"]
     peak = peaks()
     print(f"{usable_cores()} cores; measured peak {', '.join(f'{k} {v / 1e9:,.0f} GMAC/s' for k, v in peak.items())}")
     runners = {kind: runner(kind) for kind in kinds}
     precision = headcount.load(MODEL).engine.precision
-    for size, (height, width) in SIZES.items():
+    for size in sizes:
+        height, width = SIZES[size]
         image = render(1, people=200, width=width, height=height).image
         rounds = {kind: (15 if size == "576x768" else 3) if kind == "headcount" else 3 for kind in kinds}
         if size == "576x768":
@@ -272,7 +274,6 @@ def video(folder: Path) -> None:
 
 def loader() -> None:
     """Training crops with their targets a second, on one core, and the share of a training step that they take."""
-    from headcount.config import load_recipe
     from headcount.data import Crops, rendered_pictures
 
     config = load_recipe("headcount-small").data
@@ -295,6 +296,9 @@ def promise(what: str, value: float, limit: float, most: bool = False) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=["networks", "start", "folder", "tiles", "video", "loader"], action="append")
+    parser.add_argument(
+        "--size", choices=list(SIZES), action="append", help="of the networks' pictures; all by default"
+    )
     parser.add_argument("--pictures", type=Path, help="a folder of your own photos, instead of rendered ones")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     parser.add_argument("--huge", help=argparse.SUPPRESS)
@@ -310,7 +314,7 @@ def main() -> None:
     chosen = given.only or ["networks", "start", "folder", "tiles", "video", "loader"]
     with tempfile.TemporaryDirectory() as folder:
         if "networks" in chosen:
-            networks()
+            networks(given.size or list(SIZES))
         if "start" in chosen:
             start(Path(folder))
         if "folder" in chosen:

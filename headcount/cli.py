@@ -54,6 +54,7 @@ def evaluate(
     model: Path | None = None,
     engine: EngineName = "auto",
     precision: Precision = "auto",
+    radius: Annotated[list[float], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
     json: Path | None = None,
     csv: Path | None = None,
 ) -> int:
@@ -69,6 +70,8 @@ def evaluate(
         train, val, trainval, test; in ucf_cc_50 fold1-test and so on; in csv, json and coco all.
     model, engine, precision
         As in headcount count.
+    radius
+        Also match estimated dots with heads within so many pixels: precision, recall, F1; may be given again.
     json
         Write the whole report to this file.
     csv
@@ -84,7 +87,9 @@ def evaluate(
         samples = read(data, format, split)
         counter = load(model, engine, precision)
     with progress(len(samples)) as step:
-        report = measure(samples, counter, lambda done, total: step(), data=data, format=format, split=split)
+        report = measure(
+            samples, counter, lambda done, total: step(), data=data, format=format, split=split, radii=radius
+        )
     print(report.table())
     if json:
         report.to_json(json)

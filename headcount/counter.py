@@ -281,7 +281,7 @@ def load(model: str | Path | None = None, engine: str = "auto", precision: str =
         model: an .onnx file, a checkpoint folder, a published MCNN .h5 file, or the name of a model that comes with
             headcount; None takes its default.
         engine: auto, openvino, onnxruntime or torch.
-        precision: auto, fp32, fp16 or bf16.
+        precision: auto, fp32, fp16, bf16 or int8.
 
     Raises:
         ValueError: one line: no such model, not a model, no such engine, a runtime that is not installed.

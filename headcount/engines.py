@@ -22,8 +22,9 @@ import numpy as np
 CACHE = "HEADCOUNT_CACHE"  # environment: a folder where OpenVINO keeps compiled models between starts
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds in each so many, or max
 GPU_BATCH = 8
+TO_INT8 = "make an int8 file with: headcount export CHECKPOINT OUT.onnx --precision int8 --calibrate PHOTOS"
 CALIBRATION = "calibration.json"  # beside a checkpoint's weights; headcount calibrate writes it
-PRECISIONS = ("auto", "fp32", "fp16", "bf16")
+PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 
 
 class EngineError(ValueError):
@@ -39,7 +40,7 @@ class ModelMeta:
     never). mask: whether the mask is predicted (if not it is all ones). data: what it was trained on.
     metrics: name -> value. version: of headcount, when exported. parameters: how many. interval, spacing: as in
     calibrate.Calibration; empty and 0 where the model was not calibrated. blank: the RGB colour, 0..255, that the model
-    itself pads with; empty where it does not pad.
+    itself pads with; empty where it does not pad. weights: int8 where the file is quantised.
     """
 
     name: str
@@ -55,6 +56,7 @@ class ModelMeta:
     interval: dict = field(default_factory=dict)
     spacing: float = 0.0
     blank: tuple[int, ...] = ()
+    weights: str = ""
 
     def to_strings(self) -> dict[str, str]:
         """Text for an .onnx file's metadata: `name` and `data` as they are, the rest as JSON."""
@@ -65,7 +67,7 @@ class ModelMeta:
     def from_strings(cls, strings: dict[str, str], path: Path) -> ModelMeta:
         """The inverse of `to_strings`. Raises EngineError where `path` was not made by `headcount export`."""
         try:
-            texts = {"name", "data", "version"}
+            texts = {"name", "data", "version", "weights"}
             known = {f.name for f in fields(cls)} & set(strings)
             values: dict[str, Any] = {k: strings[k] if k in texts else json.loads(strings[k]) for k in known}
             meta = cls(**values | {"blank": tuple(values.get("blank", ()))})
@@ -99,7 +101,8 @@ class OpenVINOEngine:
         core = openvino.Core()
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         half = [p for p in ("fp16", "bf16") if p.upper() in able]
-        if precision == "auto":
+        asked = precision
+        if precision in ("auto", "int8"):
             precision = [*half, "fp32"][0]
         elif precision != "fp32" and precision not in half:
             raise EngineError(f"precision {precision}: this CPU has no {precision}; use {_or('auto', 'fp32', *half)}")
@@ -110,6 +113,7 @@ class OpenVINOEngine:
                 if model.has_rt_info(["framework", key]):  # where OpenVINO keeps an .onnx file's metadata_props
                     strings[key] = str(model.get_rt_info(["framework", key]).value)
             self.meta = ModelMeta.from_strings(strings, path)
+            check_int8(asked, self.meta, path)
             settings = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": self.HINTS[precision],
@@ -120,7 +124,7 @@ class OpenVINOEngine:
             self.compiled = core.compile_model(model, "CPU", settings)
         except RuntimeError as error:
             raise EngineError(f"{path}: OpenVINO cannot read it: {_last_line(error)}") from None
-        self.name, self.precision, self.batch = "openvino", precision, 1
+        self.name, self.precision, self.batch = "openvino", self.meta.weights or precision, 1
         self.lock = threading.Lock()  # one inference at a time uses every core, and the request's buffers are shared
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -136,7 +140,7 @@ class ONNXRuntimeEngine:
 
     def __init__(self, path: Path, precision: str = "auto"):
         runtime = _import("onnxruntime", "headcount[onnxruntime]", path)
-        if precision not in ("auto", "fp32"):
+        if precision not in ("auto", "fp32", "int8"):
             raise EngineError(f"precision {precision}: ONNX Runtime computes in fp32 here; use auto or fp32")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = usable_cores()
@@ -147,8 +151,10 @@ class ONNXRuntimeEngine:
         except Exception as error:  # its exceptions share no base class of their own
             raise EngineError(f"{path}: ONNX Runtime cannot read it: {_last_line(error)}") from None
         self.meta = ModelMeta.from_strings(self.session.get_modelmeta().custom_metadata_map, path)
+        check_int8(precision, self.meta, path)
         device = self.PROVIDERS[self.session.get_providers()[0]]
-        self.name, self.precision, self.batch = f"onnxruntime ({device})", "fp32", GPU_BATCH if device == "cuda" else 1
+        self.name, self.precision = f"onnxruntime ({device})", self.meta.weights or "fp32"
+        self.batch = GPU_BATCH if device == "cuda" else 1
 
     def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         density, mask = self.session.run(["density", "mask"], {"image": images})
@@ -159,6 +165,8 @@ class TorchEngine:
     """A checkpoint folder, a published MCNN .h5 file, or a CountingModel. "auto" is fp16 on CUDA, fp32 elsewhere."""
 
     def __init__(self, path, precision: str = "auto"):
+        if precision == "int8":
+            raise EngineError(f"precision int8: torch does not run it here; {TO_INT8}")
         torch = _import("torch", "headcount[train]", path)
         from . import model as models
 
@@ -197,7 +205,8 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
         path: an .onnx file, a checkpoint folder (config.json and model.safetensors) or a published MCNN .h5 file.
         engine: openvino, onnxruntime, torch or auto: torch for a checkpoint; for an .onnx file OpenVINO, or
             ONNX Runtime where that is the one installed.
-        precision: auto, fp32, fp16 or bf16; auto is half precision where the hardware computes in it.
+        precision: auto, fp32, fp16, bf16 or int8; auto is half precision where the hardware computes in it. A quantised
+            file computes in int8 whatever is asked for, but for the layers it keeps.
 
     Raises:
         EngineError: for an unknown choice, a missing or broken file, or a runtime that is not installed.
@@ -269,6 +278,11 @@ def describe(model, folder: Path | None = None) -> ModelMeta:
         interval=calibration.get("interval", {}),
         spacing=calibration.get("spacing", 0.0),
     )
+
+
+def check_int8(precision: str, meta: ModelMeta, path: Path) -> None:
+    if precision == "int8" and meta.weights != "int8":
+        raise EngineError(f"{path}: is not quantised; {TO_INT8}")
 
 
 def blank(model) -> tuple[int, ...]:

@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
+
 from .metrics import CountMetrics, Localisation, game, inside, localise
 from .points import Sample
 
@@ -30,7 +32,7 @@ class Counts(Protocol):
     """What can be measured: a `headcount.Counter`, or anything with this method."""
 
     def count(self, x: Any, roi: Any = None) -> Any:
-        """A `CountResult`, or an object with its count, density, stride, width and height."""
+        """A `CountResult`, or an object with its count, density, stride, width and height, and points() for radii."""
 
 
 @dataclass(frozen=True)
@@ -141,13 +143,14 @@ def evaluate(
     A file that cannot be counted goes to `Report.errors`, and the rest go on.
 
     Raises:
-        ValueError: for no samples, or when not one could be counted.
+        ValueError: for no samples, when not one could be counted, or for radii that `localise` does not take.
     """
     samples = list(samples)
     if not samples:
         raise ValueError("evaluate: no images to count; check the data and the split")
     rows, errors = [], {}
-    found = [Localisation(radius) for radius in radii]
+    nobody = np.zeros((0, 2), np.float32)
+    found = [localise(nobody, nobody, radius) for radius in radii]  # what it lacks is said before anything is counted
     for done, sample in enumerate(samples, start=1):
         try:
             row, dots = measure(sample, counter, [one.radius for one in found])
@@ -192,7 +195,11 @@ def measure(sample: Sample, counter: Counts, radii: Sequence[float] = ()) -> tup
         seconds=round(seconds, 4),
         **{f"game{level}": game(result.density, points, level, *grid) for level in GAME_LEVELS},
     )
-    dots = result.points() if radii else points[:0]
+    if not radii:
+        return row, []
+    dots = result.points()
+    if sample.roi is not None:  # a dot of the last cell inside may stand just outside
+        dots = dots[inside(dots, sample.roi)]
     return row, [localise(points, dots, radius) for radius in radii]
 
 

@@ -210,14 +210,13 @@ def inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     return (spans & (x < crossing)).sum(axis=1) % 2 == 1
 
 
-def _plain(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 4)
-
-
 @dataclass(frozen=True)
 class Localisation:
-    """Dots against heads, pooled over images. radius: pixels of the picture within which a dot may be a head's; each is
-    matched once. matched, predicted, true: how many."""
+    """Dots against heads, pooled over images: pairs, dots and heads are summed, then divided.
+
+    radius: pixels of the picture within which a dot may be a head's. matched: pairs of a dot and a head, each in one
+    pair at most. predicted, true: dots and heads in all.
+    """
 
     radius: float
     matched: int = 0
@@ -225,11 +224,8 @@ class Localisation:
     true: int = 0
 
     def __add__(self, other: Localisation) -> Localisation:
-        sums = (a + b for a, b in zip(self.parts(), other.parts(), strict=True))
-        return Localisation(self.radius, *sums)
-
-    def parts(self) -> tuple[int, int, int]:
-        return self.matched, self.predicted, self.true
+        matched, predicted = self.matched + other.matched, self.predicted + other.predicted
+        return Localisation(self.radius, matched, predicted, self.true + other.true)
 
     @property
     def precision(self) -> float:
@@ -243,16 +239,30 @@ class Localisation:
 
     @property
     def f1(self) -> float:
-        """2 matched / (dots + heads); 1 where there is neither."""
+        """Their harmonic mean, 2 matched / (dots + heads); 1 where there is neither dot nor head."""
         return 2 * self.matched / (self.predicted + self.true) if self.predicted + self.true else 1.0
 
     def to_dict(self) -> dict[str, float]:
+        """For JSON: radius, precision, recall, f1."""
         return {name: round(getattr(self, name), 4) for name in ("radius", "precision", "recall", "f1")}
 
 
 def localise(true: np.ndarray, predicted: np.ndarray, radius: float) -> Localisation:
-    """Match dots (N,2) with heads (M,2), pixels: as many pairs as can be made of those within `radius`, each used once
-    (NWPU-Crowd's way; 4 and 8 pixels are customary on ShanghaiTech). Raises ValueError where scipy is not installed."""
+    """Match the dots of one image with its heads: as many pairs as can be made at `radius` pixels or less.
+
+    The matching of NWPU-Crowd (Wang et al., *NWPU-Crowd: a large-scale benchmark for crowd counting and localization*,
+    2020). Its radius is each head's own, from its box: half the shorter side, or half the diagonal. Where heads are
+    points, as in ShanghaiTech, 4 and 8 pixels are customary. Its code has 0 where there is nothing to divide by; here a
+    picture without heads and without dots is right.
+
+    Args:
+        true, predicted: (M,2) heads and (N,2) dots, x then y, pixels.
+
+    Raises:
+        ValueError: for a radius that is not above zero, or where scipy is not installed.
+    """
+    if not 0 < radius < float("inf"):
+        raise ValueError(f"radius is {radius:g}; it takes a number of pixels above zero")
     try:
         from scipy.sparse import csr_matrix
         from scipy.sparse.csgraph import maximum_bipartite_matching
@@ -261,9 +271,13 @@ def localise(true: np.ndarray, predicted: np.ndarray, radius: float) -> Localisa
         raise ValueError("matching dots with heads needs scipy: pip install 'headcount[train]'") from None
     if not len(true) or not len(predicted):
         return Localisation(radius, 0, len(predicted), len(true))
-    near = cKDTree(true).query_ball_point(predicted, radius)
+    near = cKDTree(true).query_ball_point(predicted, radius)  # (N,) lists of heads
+    heads = np.concatenate([np.asarray(some, np.int64) for some in near])
     ends = np.cumsum([0, *map(len, near)])
-    heads = np.concatenate([np.asarray(n, np.int64) for n in near])
     graph = csr_matrix((np.ones(len(heads), np.int8), heads, ends), shape=(len(predicted), len(true)))
     matched = int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
     return Localisation(radius, matched, len(predicted), len(true))
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)

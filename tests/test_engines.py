@@ -126,7 +126,10 @@ def test_every_mistake_is_one_line_that_says_what_to_do(exported, tmp_path):
     (damaged / "config.json").write_text("{")
     cases = [
         ((model, "abacus"), "openvino, onnxruntime or torch"),
-        ((model, "openvino", "fp8"), "auto, fp32, fp16 or bf16"),
+        ((model, "openvino", "fp8"), "auto, fp32, fp16, bf16 or int8"),
+        ((model, "openvino", "int8"), "is not quantised; make an int8 file with: headcount export"),
+        ((model, "onnxruntime", "int8"), "is not quantised"),
+        ((exported / "best", "torch", "int8"), "--precision int8"),
         ((model, "onnxruntime", "bf16"), "auto or fp32"),
         ((model, "torch"), "openvino or onnxruntime"),
         ((exported / "best", "openvino"), "export"),

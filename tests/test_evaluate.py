@@ -120,6 +120,51 @@ def test_a_result_that_failed_or_is_not_finite_is_an_error_of_its_file():
     assert "nan" in report.errors["nan.jpg"] and report.errors["cut.jpg"] == "truncated file"
 
 
+class Dots(FakeCounter):
+    """Sees each person, 6 pixels too far to the right, and one who is not there."""
+
+    def __init__(self, samples):
+        super().__init__({one.name: len(one.points) for one in samples})
+        self.heads = {one.name: one.points for one in samples}
+
+    def count(self, x, roi=None):
+        result = vars(super().count(x, roi))
+        dots = np.vstack([self.heads[x.stem] + [6, 0], [[1000, 1000]]])
+        return SimpleNamespace(**result, points=lambda: dots)
+
+
+def test_dots_are_measured_at_each_radius_pooled_over_the_images(tmp_path):
+    apart = np.array([[8, 8], [28, 8], [8, 28]], np.float32)
+    samples = [Sample(Path("a.jpg"), apart), Sample(Path("b.jpg"), apart[:1])]
+    report = evaluate([*samples, sample("broken", 7)], Dots(samples), radii=(4, 8))
+    assert [(one.matched, one.predicted, one.true) for one in report.localisation] == [(0, 6, 4), (4, 6, 4)]
+    assert report.to_dict()["localisation"][1] == {"radius": 8, "precision": 0.6667, "recall": 1.0, "f1": 0.8}
+    assert "dots within 8 px: precision 0.667, recall 1.000, F1 0.800" in report.table()
+    report.to_json(tmp_path / "report.json")
+    assert max(map(len, report.table().splitlines())) <= 80
+
+
+def test_heads_and_dots_outside_the_roi_are_left_out():
+    left_half = np.array([[0, 0], [32, 0], [32, 48], [0, 48]], np.float32)
+    one = Sample(Path("a.jpg"), np.array([[8, 8], [30, 8], [50, 8]], np.float32), roi=left_half)
+    (found,) = evaluate([one], Dots([one]), radii=(8,)).localisation  # the dots: 14, 36, 56 and 1000
+    assert (found.matched, found.predicted, found.true) == (1, 1, 2)
+
+
+def test_dots_are_asked_for_only_with_radii_and_a_bad_radius_before_anything_is_counted(report):
+    assert report.localisation == () and report.to_dict()["localisation"] == [] and "dots" not in report.table()
+    with pytest.raises(ValueError, match="radius is 0"):
+        evaluate([sample("x", 1)], FakeCounter({}), radii=[0])
+
+
+def test_a_counters_own_dots_are_measured():
+    heads = ((np.argwhere(np.ones((6, 8))) + 0.5) * STRIDE)[:, ::-1].astype(
+        np.float32
+    )  # one in the middle of each cell
+    (found,) = evaluate([Sample(Path("a.jpg"), heads)], FakeCounter({"a": 48}), radii=[STRIDE]).localisation
+    assert found.predicted == 48 and found.f1 > 0.8
+
+
 def test_nothing_to_measure_is_refused_in_one_line():
     with pytest.raises(ValueError, match="no images"):
         evaluate([], FakeCounter({}))

@@ -1,9 +1,11 @@
 """Metrics: every figure against one worked out by hand or by brute force."""
 
+import sys
+
 import numpy as np
 import pytest
 
-from headcount.metrics import CountMetrics, game, inside
+from headcount.metrics import CountMetrics, game, inside, localise
 
 TRUE = [0, 100, 300, 301, 700, 701]
 PREDICTED = [2, 90, 330, 301, 600, 901]  # errors +2 -10 +30 0 -100 +200
@@ -163,3 +165,38 @@ def test_neighbouring_polygons_share_no_point():
     grid = np.stack(np.meshgrid(np.arange(8), np.arange(8)), axis=-1).reshape(-1, 2)
     left, right = [[0, 0], [5, 0], [2, 8], [0, 8]], [[5, 0], [8, 0], [8, 8], [2, 8]]
     assert (inside(grid, left).astype(int) + inside(grid, right) == 1).all()
+
+
+def test_heads_and_dots_are_matched_one_to_one():
+    true = np.array([[10, 10], [20, 10], [100, 100]])
+    found = localise(true, np.array([[15, 10], [16, 10], [17, 10], [300, 300]]), 8)
+    assert (found.matched, found.predicted, found.true) == (2, 4, 3)
+    assert (found.precision, found.recall, found.f1) == (0.5, pytest.approx(2 / 3), pytest.approx(4 / 7))
+    assert localise(true, true + [8, 0], 8).f1 == 1 and localise(true, true + [8.1, 0], 8).matched == 1
+
+
+def test_as_many_pairs_are_made_as_can_be():
+    # nearest first, the dot at 4 takes the head at 5, and the dot at 9 has none left
+    found = localise(np.array([[0, 0], [5, 0]]), np.array([[4, 0], [9, 0]]), 4)
+    assert found.matched == 2
+
+
+def test_localisation_is_pooled_over_images_and_nobody_is_right():
+    true, nobody = np.array([[10.0, 10.0]]), np.zeros((0, 2))
+    assert localise(nobody, nobody, 4).to_dict() == {"radius": 4, "precision": 1, "recall": 1, "f1": 1}
+    assert (localise(true, nobody, 4).precision, localise(true, nobody, 4).recall) == (1, 0)
+    both = localise(true, true, 4) + localise(nobody, true, 4) + localise(true, nobody, 4)
+    assert (both.matched, both.predicted, both.true) == (1, 2, 2)
+    assert both.to_dict() == {"radius": 4, "precision": 0.5, "recall": 0.5, "f1": 0.5}
+
+
+def test_a_radius_is_above_zero():
+    for radius in (0, -4, np.nan, np.inf):
+        with pytest.raises(ValueError, match="pixels above zero"):
+            localise(np.zeros((0, 2)), np.zeros((0, 2)), radius)
+
+
+def test_matching_without_scipy_names_the_cure(monkeypatch):
+    monkeypatch.setitem(sys.modules, "scipy.spatial", None)
+    with pytest.raises(ValueError, match=r"pip install 'headcount\[train\]'"):
+        localise(np.zeros((1, 2)), np.zeros((1, 2)), 4)
