@@ -46,6 +46,14 @@ MOST_OF_TILES = 1.05
 MOST_OF_START = 1.2  # seconds
 
 
+HUGE = """
+import sys, headcount
+result = headcount.load(*sys.argv[2:]).count(sys.argv[1])
+peak = open("/proc/self/status").read().split("VmHWM:")[1].split()[0]
+print(result.width * result.height / 1e6, result.seconds, int(peak) / 1024)
+"""  # without torch, as `headcount count` runs
+
+
 def in_turns(candidates: dict[str, Callable[[], object]], rounds: dict[str, int]) -> dict[str, float]:
     """Median seconds of each, one after another, `rounds` times; each has run once before."""
     for run in candidates.values():
@@ -89,7 +97,7 @@ def peaks() -> dict[str, float]:
     for name, kind in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
         a, b = (torch.randn(2048, 2048).to(kind) for _ in range(2))
         times = []
-        for _ in range(8):
+        for _ in range(30):
             began = time.perf_counter()
             a @ b
             times.append(time.perf_counter() - began)
@@ -113,11 +121,6 @@ def peak_memory() -> float:
 def memory_here(kind: str, size: str) -> None:
     runner(kind)(np.zeros((*SIZES[size], 3), np.uint8))
     print(peak_memory())
-
-
-def huge_here(path: str) -> None:
-    result = headcount.load(MODEL).count(path)
-    print(result.width * result.height / 1e6, result.seconds, peak_memory())
 
 
 def runner(kind: str) -> Callable[[np.ndarray], object]:
@@ -244,9 +247,8 @@ def huge_pictures() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "huge.jpg"
         write_image(path, np.tile(render(1, people=300, width=1000, height=750).image, (11, 12, 1)))
-        done = subprocess.run(
-            [sys.executable, __file__, "--huge", str(path)], capture_output=True, text=True, check=True
-        )
+        command = [sys.executable, "-c", HUGE, str(path), *([MODEL] if MODEL else [])]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
     size, taken, most_memory = (float(number) for number in done.stdout.split())
     print(f"{size:.0f} megapixels: {taken:.1f} s, {most_memory:,.0f} MB resident")
 
@@ -301,15 +303,11 @@ def main() -> None:
     )
     parser.add_argument("--pictures", type=Path, help="a folder of your own photos, instead of rendered ones")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
-    parser.add_argument("--huge", help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(usable_cores())
     cv2.setNumThreads(usable_cores())
     if given.memory:
         memory_here(*given.memory)
-        return
-    if given.huge:
-        huge_here(given.huge)
         return
     chosen = given.only or ["networks", "start", "folder", "tiles", "video", "loader"]
     with tempfile.TemporaryDirectory() as folder:

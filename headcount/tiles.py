@@ -16,8 +16,9 @@ from .engines import Engine, ModelMeta
 
 BUCKET = 64  # pixels
 MAX_HALO = 256  # pixels; what lies farther away moves a count by less than 0.1 %, though deep networks see 480
-MAX_TILE = {"fp32": 4_200_000}  # pixels a window by what the engine computes in: 100 megapixels then take 1.5 GB
-MAX_TILE_HALF = 8_400_000  # in half precision, a 4K frame whole
+MEMORY = 1_200_000_000  # bytes for the picture and a window; with the engine itself 1.5 GB, also for 100 megapixels
+BYTES = {"fp32": 226}  # a pixel of a window by what the engine computes in, of headcount-small
+BYTES_HALF = 118  # so a 4K frame is one window
 
 Window = tuple[int, int, int, int]  # on one axis, pixels: start, end, and what it keeps: first, last
 
@@ -32,16 +33,18 @@ def padded_size(shape: tuple[int, ...], meta: ModelMeta) -> tuple[int, int]:
     return math.ceil(height / step) * step, math.ceil(width / step) * step
 
 
-def largest(engine: Engine, max_tile: int | None = None) -> int:
-    """Pixels of the largest window: `max_tile`, or what the engine's precision affords."""
-    return max_tile or MAX_TILE.get(engine.precision, MAX_TILE_HALF)
+def largest(engine: Engine, pixels: int) -> int:
+    """Pixels of the largest window that fits MEMORY beside a picture of so many pixels."""
+    return max(MEMORY - 3 * pixels, MEMORY // 4) // BYTES.get(engine.precision, BYTES_HALF)
 
 
 def run(engine: Engine, images: list[np.ndarray], max_tile: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Density and mask, float32 (h,w) each, of uint8 images (H,W,3) that have one `padded_size`."""
+    """Density and mask, float32 (h,w) each, of uint8 images (H,W,3) that have one `padded_size`, in windows of at most
+    `max_tile` pixels; None is what fits MEMORY."""
     meta, stride = engine.meta, engine.meta.stride
     height, width = padded_size(images[0].shape, meta)
-    rows, columns = plan(height, width, largest(engine, max_tile), meta.pad, min(meta.halo, MAX_HALO))
+    most = max_tile or largest(engine, height * width)
+    rows, columns = plan(height, width, most, meta.pad, min(meta.halo, MAX_HALO))
     whole = np.zeros((2, len(images), math.ceil(height / stride), math.ceil(width / stride)), np.float32)
     for top, bottom, first_row, last_row in rows:
         for left, right, first_column, last_column in columns:
