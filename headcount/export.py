@@ -2,7 +2,8 @@
 
 What is unusual: weights are stored in half precision with a cast to float32 in the graph, which every runtime
 folds away when it loads them, so that the file is half as large and each engine still chooses what it
-computes in. No file is written unless its counts agree with torch's at three odd picture sizes.
+computes in. No file is written unless its counts agree with torch's at three odd picture sizes, and no int8
+file unless they hold on photos too.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import io
 import logging
 import math
 import warnings
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,11 +23,15 @@ import torch
 from torch import Tensor, nn
 
 from . import model as models
-from .engines import EngineError, OpenVINOEngine, describe
+from .counter import Counter
+from .engines import EngineError, ModelMeta, OpenVINOEngine, describe
+from .quantise import CalibrationError, CountChange, choose_photos, compare, counts, load_nncf, quantise
 from .scenes import render
 
 TOLERANCE = 0.001  # relative count error of the graph in fp32
 HALF_TOLERANCE = 0.01  # and once its weights are stored in half precision
+INT8_TOLERANCE = 0.015  # of the mean count, how much int8 may move counts on photos
+STORED = ("fp16", "fp32", "int8")  # what the weights of a file can be
 SIZES = ((213, 331), (384, 257), (97, 101))  # height, width: odd, tall and wide
 OPSET = 20
 SMALL = 1024  # values; smaller tensors keep their precision
@@ -39,7 +45,8 @@ class ExportError(RuntimeError):
 class ExportReport:
     """path, megabytes of the file written. Relative count errors against torch, the worst over SIZES: `graph`
     of the graph with whole weights, `stored` of the file (half-precision weights) computed in fp32, `auto` of
-    the file computed in `precision`, which this CPU chooses."""
+    the file computed in `precision`, which this CPU chooses. An int8 file was such a file before; `change` is what
+    int8 then did to its counts on photos."""
 
     path: Path
     megabytes: float
@@ -47,6 +54,7 @@ class ExportReport:
     stored: float
     auto: float
     precision: str
+    change: CountChange | None = None
 
 
 class Graph(nn.Module):
@@ -65,27 +73,37 @@ class Graph(nn.Module):
 def export(
     checkpoint: str | Path | models.CountingModel,
     path: str | Path,
-    half: bool = True,
+    precision: str = "fp16",
     name: str | None = None,
     data: str | None = None,
     metrics: dict | None = None,
+    calibrate: str | Path | Iterable[str | Path] | None = None,
+    force: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
     """Write a model as one .onnx file.
 
     Args:
         checkpoint: a checkpoint folder, a published MCNN .h5 file, or a CountingModel.
         path: the .onnx file to write; its folder is made.
-        half: store weights in half precision: half the size; what it computes in stays the engine's choice.
+        precision: of the stored weights. fp16 is half the size of fp32; what it computes in stays the engine's choice.
+            int8 is smaller and faster still, and is computed in int8 but for the layers that quantise.py keeps.
         name, data, metrics: what the file says of itself: its name, what it was trained on, what it reached.
             None takes what the checkpoint says.
+        calibrate: for int8, a folder or folders of photos like those that will be counted, 20 at least; a fourth of
+            them is held back to measure how far counts move.
+        force: write an int8 file however far they move.
+        progress: called with (photos done, photos in all) after each photo that int8 takes.
 
     Raises:
-        ValueError: the checkpoint cannot be read, or the path is not an .onnx file's.
+        ValueError: the checkpoint or a photo cannot be read, there are too few photos, a package is missing, or the
+            path is not an .onnx file's.
         ExportError: the file would not count as the checkpoint does; nothing is written.
     """
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise ValueError(f"{path}: the exported file must end in .onnx")
+    photos = photos_for(precision, calibrate)
     folder = Path(checkpoint) if isinstance(checkpoint, (str, Path)) else None
     model = checkpoint if isinstance(checkpoint, models.CountingModel) else models.load(checkpoint)
     model = model.cpu().float().eval()
@@ -100,11 +118,67 @@ def export(
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.stem}.new.onnx")
     try:
-        report = check(model, draft, program, half)
+        report = check(model, draft, program, half=precision != "fp32")
+        if photos:
+            change = to_int8(draft, program, meta, *photos, progress)
+            if not (change.mean <= INT8_TOLERANCE or force):
+                raise ExportError(refusal(change))
+            report = replace(report, change=change, megabytes=draft.stat().st_size / 1e6)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     return replace(report, path=path)
+
+
+def photos_for(precision: str, calibrate: Any) -> tuple[list[Path], list[Path]] | None:
+    """The photos that int8 needs, to calibrate on and to compare counts on; None where it is not asked for."""
+    if precision not in STORED:
+        raise ValueError(f"unknown precision {precision!r}: weights are stored as {', '.join(STORED)}")
+    if (precision == "int8") == (calibrate is None):
+        raise ValueError("int8 and photos go together: --precision int8 --calibrate FOLDER")
+    if calibrate is None:
+        return None
+    photos = choose_photos(calibrate)
+    load_nncf()  # if it is missing, that is said before minutes of work
+    return photos
+
+
+def to_int8(
+    path: Path,
+    program: Any,
+    meta: ModelMeta,
+    calibrated: list[Path],
+    held_back: list[Path],
+    progress: Callable[[int, int], None] | None,
+) -> CountChange:
+    """Write the program to `path`, where it stands in half precision, in int8; how far counts moved on `held_back`."""
+    total, done = len(calibrated) + 2 * len(held_back), 0
+
+    def step() -> None:
+        nonlocal done
+        done += 1
+        if progress:
+            progress(min(done, total), total)
+
+    before = counts(Counter(OpenVINOEngine(path, "fp32")), held_back, step)
+    if before.mean() < 1:  # nothing to compare, nor to calibrate on
+        raise CalibrationError(
+            f"the photos show nobody: the model counts {before.mean():.1f} on average; calibrate on photos of crowds"
+        )
+    program = in_half(quantise(program, calibrated, meta.min_side, step))
+    for note in program.metadata_props:
+        if note.key == "weights":
+            note.value = "int8"
+    path.write_bytes(program.SerializeToString())
+    return compare(before, counts(Counter(OpenVINOEngine(path)), held_back, step))
+
+
+def refusal(change: CountChange) -> str:
+    return (
+        f"int8 moves the counts of {change.photos} photos that were held back by {change.mean:.2%} of the mean count,"
+        f" and {INT8_TOLERANCE:.1%} is allowed; calibrate on more photos, of the kind that will be counted"
+        " (--force writes it all the same)"
+    )
 
 
 def trace(model: nn.Module) -> Any:
@@ -146,33 +220,36 @@ def tidy(program: Any) -> Any:
     return program
 
 
-def store_in_half(program) -> None:
-    """Make large tensors float16, followed by a Cast to float32. Biases and the normalisation stay: they weigh nothing,
-    and rounding them would shift every pixel."""
-    from onnx import TensorProto, helper, numpy_helper
+def in_half(program: Any) -> Any:
+    """The same program with large tensors in float16, each followed by a Cast to float32. Biases, int8's scales and the
+    normalisation stay: they weigh nothing, and rounding them would shift every pixel."""
+    from onnx import ModelProto, TensorProto, helper, numpy_helper
 
+    half = ModelProto()
+    half.CopyFrom(program)
     limit = np.finfo(np.float16).max  # a weight beyond it is clipped: the check tells whether that matters
     casts = []
-    for tensor in program.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or math.prod(tensor.dims) < SMALL:
+    for tensor in half.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or math.prod(tensor.dims) < SMALL:
             continue
         wanted, stored = tensor.name, f"{tensor.name}.half"
         weights = numpy_helper.to_array(tensor).clip(-limit, limit).astype(np.float16)
         tensor.CopyFrom(numpy_helper.from_array(weights, stored))
         casts.append(helper.make_node("Cast", [stored], [wanted], to=TensorProto.FLOAT))
-    nodes = [*casts, *program.graph.node]
-    del program.graph.node[:]
-    program.graph.node.extend(nodes)
+    nodes = [*casts, *half.graph.node]
+    del half.graph.node[:]
+    half.graph.node.extend(nodes)
+    return half
 
 
-def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
+def check(model: nn.Module, path: Path, program: Any, half: bool) -> ExportReport:
     """Write the program to `path`, with its weights in half precision or not, having compared its counts with
     the model's; ExportError where they differ."""
     images = [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
     with torch.inference_mode():
         own = [[m.numpy() for m in Graph(model)(torch.from_numpy(image))] for image in images]
 
-    def counted(precision: str) -> tuple[list, str]:
+    def counted(precision: str, program: Any) -> tuple[list, str]:
         path.write_bytes(program.SerializeToString())
         try:
             engine = OpenVINOEngine(path, precision)
@@ -180,7 +257,7 @@ def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
             raise ExportError(f"the exported graph cannot be run: {error}") from None
         return [engine.run(image) for image in images], engine.precision
 
-    exact, _ = counted("fp32")
+    exact, _ = counted("fp32", program)
     for image, mine, theirs in zip(images, own, exact, strict=True):
         size = f"{image.shape[2]}x{image.shape[1]}"
         if mine[0].shape != theirs[0].shape:
@@ -190,12 +267,11 @@ def check(model: nn.Module, path: Path, program, half: bool) -> ExportReport:
     graph = worst(own, exact)
     if not graph <= TOLERANCE:
         raise ExportError(f"the exported graph's counts are {graph:.2%} off torch's; {TOLERANCE:.1%} is allowed")
-    if half:
-        store_in_half(program)
-    stored = worst(own, counted("fp32")[0])
+    written = in_half(program) if half else program
+    stored = worst(own, counted("fp32", written)[0])
     if not stored <= HALF_TOLERANCE:
-        raise ExportError(f"half precision weights put counts {stored:.2%} off; export with half=False (--no-half)")
-    fast, precision = counted("auto")
+        raise ExportError(f"half precision weights put counts {stored:.2%} off; export with --precision fp32")
+    fast, precision = counted("auto", written)
     return ExportReport(path, path.stat().st_size / 1e6, graph, stored, worst(own, fast), precision)
 
 

@@ -67,7 +67,7 @@ class CountOptions:
     roi
         Count inside this polygon only: corners x,y in pixels, "0,0 400,0 400,300".
     points
-        Write estimated head positions to this .csv, .json or COCO file, which headcount train reads.
+        Write estimated head positions to this .csv or .json file, which headcount train reads.
     scale
         Resize the pictures by this factor first: 0.5 where heads are so large that a warning says so.
     every

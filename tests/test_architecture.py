@@ -14,7 +14,7 @@ FLOORS = [
     {"targets", "backbones", "fusion", "model", "peers", "losses"},
     {
         *("config", "data", "train", "evaluate", "calibrate", "engines", "tiles", "counter", "export"),
-        *("figures", "diagnose", "lab", "report", "reproduce"),
+        *("quantise", "figures", "diagnose", "lab", "report", "reproduce"),
     },
     {"cli", "tally", "output", "__main__"},
 ]

@@ -34,7 +34,7 @@ def published(shared, tmp_path_factory):
     pytest.importorskip("h5py", reason="reading the published MCNN needs h5py")
     path = tmp_path_factory.mktemp("published") / "mcnn.onnx"
     weights = shared / "weights" / "mcnn_shtechA_660.h5"
-    headcount.export(weights, path, half=False)
+    headcount.export(weights, path, precision="fp32")
     photos = sorted((shared / "data" / "shanghaitech" / "part_A" / "train_data" / "images").glob("*.jpg"))[:3]
     sized = zip(photos, SIZES, strict=True)
     images = [cv2.resize(read_image(p), (w, h), interpolation=cv2.INTER_AREA)[None] for p, (h, w) in sized]

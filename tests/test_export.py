@@ -69,7 +69,7 @@ def test_weights_that_half_precision_cannot_hold_are_refused(tmp_path):
         model.backbone.branch1[0].conv.weight *= 1e7
         model.backbone.branch1[0].conv.bias *= 1e7
         model.backbone.branch1[2].conv.weight *= 1e-7
-    with pytest.raises(ExportError, match="--no-half"):
+    with pytest.raises(ExportError, match="--precision fp32"):
         headcount.export(model, tmp_path / "bad.onnx")
     assert list(tmp_path.iterdir()) == []
 
