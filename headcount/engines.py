@@ -13,6 +13,7 @@ import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields
+from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
@@ -91,14 +92,21 @@ class Engine(Protocol):
         h = ceil(H / stride). Safe to call from several threads."""
 
 
+@lru_cache
+def _core_of(openvino: Any) -> Any:
+    """OpenVINO's core, one for all engines and never freed. Each core installs a stack for signals and puts back, when
+    it goes, the one it found: of two cores that end in the order they began, the second would put back freed memory,
+    and the next signal (Ctrl-C, a child that ended) would kill this process."""
+    return openvino.Core()
+
+
 class OpenVINOEngine:
     """An .onnx file on the CPU. "auto" takes fp16 where the CPU computes in it, else bf16, else fp32."""
 
     HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 
     def __init__(self, path: Path, precision: str = "auto"):
-        openvino = _import("openvino", "openvino", path)
-        core = openvino.Core()
+        core = _core_of(_import("openvino", "openvino", path))
         able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
         half = [p for p in ("fp16", "bf16") if p.upper() in able]
         asked = precision

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 
 import cv2
@@ -102,6 +104,21 @@ def test_threads_may_share_an_engine_and_results_are_kept(tmp_path):
     [t.join() for t in threads]
     for people, densities in results.items():
         assert [d.sum() for d in densities] == pytest.approx([people] * 20, rel=1e-5)
+
+
+def test_a_signal_after_models_were_opened_and_closed_does_not_kill(exported):
+    """OpenVINO puts a stack for signals in place and back; see engines._core_of."""
+    script = f"""
+import os, signal
+from headcount.engines import OpenVINOEngine
+signal.signal(signal.SIGUSR1, lambda *_: print("alive"))
+first, second = (OpenVINOEngine({str(exported / "random.onnx")!r}) for _ in range(2))
+del first
+del second
+os.kill(os.getpid(), signal.SIGUSR1)
+"""
+    done = subprocess.run([sys.executable, "-X", "faulthandler", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
 def test_auto_takes_the_engine_that_fits_and_half_precision_where_the_cpu_has_it(exported):
