@@ -13,13 +13,18 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import cyclopts
 
 from . import __version__
 from .output import UsageError, check_target, draw, progress, say, usage_errors
 from .tally import CountOptions, EngineName, Precision, tally
+
+# The extra that brings a package that is missing; train brings the others.
+EXTRAS = dict.fromkeys(
+    ("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"
+)
 
 app = cyclopts.App(
     name="headcount",
@@ -275,6 +280,101 @@ def export(
 
 
 @app.command
+def serve(
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    model: str | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    project: Path | None = None,
+    state: Path | None = None,
+    allow_host: Annotated[list[str], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
+    max_body: float = 50,
+    max_video: float = 2000,
+    max_pixels: float = 100,
+    max_seconds: float = 3600,
+    deadline: float = 30,
+    waiting: int = 0,
+    keep: float = 24,
+) -> int:
+    """Serve a web page and an HTTP API that count people in photos and videos.
+
+    Clients must give the key in the environment variable HEADCOUNT_API_KEY, where it is set.
+
+    Parameters
+    ----------
+    host, port
+        Where to listen; 0.0.0.0 is every network this machine is on.
+    workers
+        Processes, each with the model; for machines of many cores.
+    model, engine, precision
+        As in headcount count.
+    project
+        A folder of photos whose heads are marked on the page, as in headcount annotate.
+    state
+        Folder for video jobs; by default headcount in XDG_STATE_HOME or ~/.local/state.
+    allow_host
+        A name that browsers may call this server by, such as that of a proxy before it; may be given again.
+    max_body, max_video
+        The largest photo and video, megabytes.
+    max_pixels
+        The largest photo and frame, megapixels.
+    max_seconds
+        The longest video.
+    deadline
+        Seconds in which a photo is counted or refused.
+    waiting
+        Photos that are accepted and not done; more are refused with 503. 0: three batches of the engine.
+    keep
+        Hours that the counts of a video are kept. Videos are deleted when they are counted, photos never written.
+    """
+    from .service import LOOPBACK, ServeSettings, state_folder
+
+    local = host in (*LOOPBACK, "::1")
+    settings = ServeSettings(
+        model=model,
+        engine=engine,
+        precision=precision,
+        state=str(state or state_folder()),
+        project=str(project) if project else None,
+        hosts=(*LOOPBACK, *allow_host) if local or allow_host else (),
+        waiting=waiting,
+        body=round(max_body * 1e6),
+        video=round(max_video * 1e6),
+        megapixels=max_pixels,
+        seconds=max_seconds,
+        deadline=deadline,
+        keep=keep,
+    )
+    if not local and not os.environ.get("HEADCOUNT_API_KEY"):
+        say("whoever reaches this port may use it; set HEADCOUNT_API_KEY to ask for a key")
+    return run_server(settings, host, port, workers)
+
+
+@app.command
+def annotate(folder: Path, /, *, port: int = 8000, model: str | None = None) -> int:
+    """Mark the heads in a folder of photos on a web page, beginning with the model's estimate.
+
+    What is saved goes to points.csv in that folder, which headcount train takes.
+
+    Parameters
+    ----------
+    folder
+        Of photos.
+    port
+        Of the page, on this machine alone.
+    model
+        Whose estimates to begin with; as in headcount count.
+    """
+    from .service import ServeSettings, state_folder
+
+    settings = ServeSettings(model=model, project=str(folder), state=str(state_folder()))
+    return run_server(settings, "127.0.0.1", port, 1)
+
+
+@app.command
 def info(*, model: Path | None = None) -> int:
     """Show the version, the engines that are installed, and what a model says of itself.
 
@@ -361,12 +461,21 @@ def main(arguments: list[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
     except ModuleNotFoundError as error:
-        say(f"this needs {error.name}, which is not installed: pip install 'headcount[train]'")
+        extra = EXTRAS.get(str(error.name), "train")
+        say(f"this needs {error.name}, which is not installed: pip install 'headcount[{extra}]'")
         code = 1
     except (ValueError, OSError) as error:
         say(str(error))
         code = 1
     sys.exit(code)
+
+
+def run_server(settings: Any, host: str, port: int, workers: int) -> int:
+    from .server import serve
+
+    with usage_errors():
+        serve(settings, host, port, workers, lambda address: print(f"headcount is at {address}", flush=True))
+    return 0
 
 
 def parse_metrics(texts: list[str]) -> dict[str, float]:

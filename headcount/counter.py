@@ -78,6 +78,11 @@ class CountResult:
             row["regions"] = [region.to_dict() for region in self.regions]
         return row | {name: getattr(self, name) for name in ("warning", "error") if getattr(self, name)}
 
+    def in_regions(self, regions: Iterable[Region]) -> CountResult:
+        """The same result with what is in each region. Raises ValueError for one that is outside of the picture."""
+        counted = count_regions(tuple(regions), self.density, self.stride, self.width, self.height) if regions else ()
+        return replace(self, regions=counted)
+
     def points(self) -> np.ndarray:
         """Estimated head positions, float32 (N,2), x then y in pixels of the picture: as many as the rounded count."""
         from .heads import head_points

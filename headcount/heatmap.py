@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+SMOOTH = 1000  # pixels a side: smooth colours need no more, and large photos stay quick
 PATCH = 10_000  # the legend's unit of area: 100 x 100 pixels
 INK, PAPER = (32, 34, 40), (255, 255, 255)
 
@@ -78,22 +79,45 @@ def overlay(
     Empty places stay clear. `count` is what the caption says, the density's sum when None; `stride` as for `enlarge`.
     """
     height, width = image.shape[:2]
-    scale = min(1.0, 1000 / max(height, width))  # smooth colours need no more pixels, and large photos stay quick
-    low_height, low_width = max(1, round(height * scale)), max(1, round(width * scale))
-    area = low_height * low_width / (height * width)
-    crowding: np.ndarray = enlarge(density, low_height, low_width, stride and stride * scale).clip(0)
-    crowding = crowding * np.float32(PATCH * area)
-    crowding = cv2.GaussianBlur(crowding, (0, 0), max(0.5, min(low_height, low_width) / 110))
-    peak = _peak(crowding)
-    level: np.ndarray = (crowding / np.float32(peak)).clip(0, 1)
-    alpha: np.ndarray = np.float32(0.82) * ((level - 0.03) / 0.45).clip(0, 1) ** np.float32(0.7)
-    tint, alpha = cv2.resize(colours(level), (width, height)), cv2.resize(alpha, (width, height))
+    tint, alpha, peak = veil(density, height, width, stride)
+    tint, alpha = cv2.resize(tint, (width, height)), cv2.resize(alpha, (width, height))
     picture: np.ndarray = cv2.blendLinear(np.ascontiguousarray(image), tint, 1 - alpha, alpha)
     people = float(density.sum(dtype=np.float64)) if count is None else count
     _caption(picture, f"{people:,.0f} {'person' if round(people) == 1 else 'people'}")
     if height >= 160 and width >= 240:
         _legend(picture, peak)
     return picture
+
+
+def veil(
+    density: np.ndarray, height: int, width: int, stride: float | None = None
+) -> tuple[np.ndarray, np.ndarray, float]:
+    """What `overlay` lays on a picture of height x width pixels: its colours, uint8 (h,w,3), and how much they cover,
+    float32 (h,w) 0..1, which span the picture with at most SMOOTH pixels a side; and the `peak` of the legend."""
+    low_height, low_width = smooth_size(height, width)
+    area = low_height * low_width / (height * width)
+    crowding: np.ndarray = enlarge(density, low_height, low_width, stride and stride * low_width / width).clip(0)
+    crowding = crowding * np.float32(PATCH * area)
+    crowding = cv2.GaussianBlur(crowding, (0, 0), max(0.5, min(low_height, low_width) / 110))
+    peak = _peak(crowding)
+    level: np.ndarray = (crowding / np.float32(peak)).clip(0, 1)
+    alpha: np.ndarray = np.float32(0.82) * ((level - 0.03) / 0.45).clip(0, 1) ** np.float32(0.7)
+    return colours(level), alpha, peak
+
+
+def mask_veil(mask: np.ndarray, height: int, width: int, stride: float) -> np.ndarray:
+    """How likely people are, float32 0..1, in the size of `veil`; mask: (h,w), cells of `stride` pixels."""
+    low_height, low_width = smooth_size(height, width)
+    h, w = mask.shape
+    scale = low_width / width
+    full = cv2.resize(mask.astype(np.float32), (max(1, round(w * stride * scale)), max(1, round(h * stride * scale))))
+    missing = ((0, max(0, low_height - full.shape[0])), (0, max(0, low_width - full.shape[1])))
+    return np.pad(full, missing, mode="edge")[:low_height, :low_width].clip(0, 1)
+
+
+def smooth_size(height: int, width: int) -> tuple[int, int]:
+    scale = min(1.0, SMOOTH / max(height, width))
+    return max(1, round(height * scale)), max(1, round(width * scale))
 
 
 def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str] = (), height: int = 480) -> np.ndarray:

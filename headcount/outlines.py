@@ -82,23 +82,26 @@ def read_regions(path: str | Path) -> list[Region]:
     """
     path = Path(path).expanduser()
     try:
-        regions = [parse_region(number, *entry) for number, entry in enumerate(parse_file(load(path), path.stem), 1)]
-        names = [region.name for region in regions]
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise RegionError(f'two regions are named "{twice}"; give each a name of its own')
+        with open(path, "rb") as stream:
+            return parse_regions(stream.read(LARGEST_FILE + 1), path.stem)
+    except OSError as error:
+        raise RegionError(f"{path}: cannot be read ({error.strerror or error}); give a file of regions") from None
     except RegionError as error:
         raise RegionError(f"{path}: {error}") from None
+
+
+def parse_regions(content: bytes, stem: str = "region") -> list[Region]:
+    """The regions in the content of a file, as `read_regions`; `stem` names a bare geometry. Raises RegionError."""
+    regions = [parse_region(number, *entry) for number, entry in enumerate(parse_file(load(content), stem), 1)]
+    names = [region.name for region in regions]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RegionError(f'two regions are named "{twice}"; give each a name of its own')
     return regions
 
 
-def load(path: Path) -> Any:
-    """The JSON in a file."""
-    try:
-        with open(path, "rb") as stream:
-            content = stream.read(LARGEST_FILE + 1)
-    except OSError as error:
-        raise RegionError(f"cannot be read ({error.strerror or error}); give a file of regions") from None
+def load(content: bytes) -> Any:
+    """The JSON in the content of a file."""
     if len(content) > LARGEST_FILE:
         raise RegionError(f"is larger than {LARGEST_FILE / 1e6:.0f} MB; give outlines with fewer corners")
     try:

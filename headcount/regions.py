@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .outlines import Region, RegionError, homography, project
-from .outlines import read_regions as read_regions  # defined below this room, part of its interface
+from .outlines import parse_regions as parse_regions  # both are defined below this room, part of its interface
+from .outlines import read_regions as read_regions
 
 if TYPE_CHECKING:
     from shapely import MultiPolygon

@@ -105,12 +105,20 @@ def write_csv(samples: list[Sample], path: Path) -> None:
     """The columns image, x, y, scene. Raises PointsError for a roi, which the table has no place for."""
     if any(sample.roi is not None for sample in samples):
         raise PointsError(f"{path}: a csv has no place for a roi; write json or coco")
+    write_entries(
+        [{"image": _relative(s.image, path), "points": _numbers(s.points), "scene": s.scene} for s in samples], path
+    )
+
+
+def write_entries(entries: list[dict], path: Path) -> None:
+    """What `parse_csv` gives, written as it reads it; the column split is there where an entry has one."""
+    columns = ["scene"] + ["split"] * any(entry.get("split") for entry in entries)
     with open(path, "w", encoding="utf-8", newline="") as stream:
         table = csv.writer(stream)
-        table.writerow(["image", "x", "y", "scene"])
-        for sample in samples:
-            points = _numbers(sample.points) or [("", "")]
-            table.writerows([_relative(sample.image, path), x, y, sample.scene] for x, y in points)
+        table.writerow(["image", "x", "y", *columns])
+        for entry in entries:
+            more = [entry.get(column, "") for column in columns]
+            table.writerows([entry["image"], x, y, *more] for x, y in entry["points"] or [("", "")])
 
 
 def write_json(samples: list[Sample], path: Path) -> None:

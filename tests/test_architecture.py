@@ -14,11 +14,12 @@ FLOORS = [
     {"targets", "backbones", "fusion", "model", "peers", "losses"},
     {
         *("config", "data", "train", "evaluate", "calibrate", "engines", "tiles", "counter", "export"),
-        *("quantise", "figures", "diagnose", "lab", "report", "reproduce"),
+        *("quantise", "figures", "diagnose", "lab", "report", "reproduce", "pool", "jobs", "project"),
     },
-    {"cli", "tally", "output", "__main__"},
+    {"cli", "tally", "output", "__main__", "server", "api", "service"},
 ]
-TORCH_FREE = FLOORS[0] | {"engines", "tiles", "counter", "evaluate", "calibrate"} | FLOORS[3]
+COUNTING = {"engines", "tiles", "counter", "evaluate", "calibrate", "pool", "jobs", "project"}
+TORCH_FREE = FLOORS[0] | COUNTING | FLOORS[3]
 ROOMS = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py")}
 
 
