@@ -28,7 +28,7 @@ EXTRAS = dict.fromkeys(
 
 app = cyclopts.App(
     name="headcount",
-    help="Count people in photos and video; train, evaluate and export the models that do it.",
+    help="Count people in photos and video; train, evaluate, export and serve the models that do it.",
     version=__version__,
     suppress_keyboard_interrupt=False,
 )
