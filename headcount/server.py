@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import secrets
 import socket
@@ -36,8 +37,10 @@ from .regions import RegionError
 from .service import KEY, METRICS, Refused, ServeSettings, Service
 from .tables import PointsError
 
+log = logging.getLogger("headcount")
 SETTINGS = "HEADCOUNT_SERVE"  # environment: the settings, as JSON, for the processes of --workers
 UPLOADS = 16  # bodies that may be on their way in at once
+DRAINED = 2_000_000  # bytes that are still taken of a body that is refused
 SILENCE = 30.0  # seconds without a byte after which a body is given up
 OPEN = ("/", "/healthz", "/readyz", "/openapi.json")  # what is answered without a key
 HEADERS = {
@@ -81,7 +84,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
 
 def add_errors(app: FastAPI) -> None:
-    """Each error is one line of JSON; what was not foreseen says nothing of our insides."""
+    """Each error that is foreseen is one line of JSON; the gate says the others."""
 
     def say(status: int, reason: str, headers: dict[str, str] | None = None) -> JSONResponse:
         return JSONResponse({"error": " ".join(reason.split())}, status, headers)
@@ -113,10 +116,6 @@ def add_errors(app: FastAPI) -> None:
         async def known(request: Request, error: Exception, status: int = status) -> JSONResponse:
             return say(status, str(error))
 
-    @app.exception_handler(Exception)
-    async def unknown(request: Request, error: Exception) -> JSONResponse:
-        return say(500, "something went wrong here; the server's log says what")
-
 
 class Gate:
     """Before anything else is looked at: who asks, from where, and how much is sent. And afterwards: the headers, and
@@ -130,27 +129,35 @@ class Gate:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began, status = time.perf_counter(), 500
+        began, status = time.perf_counter(), 0
+        sends = scope["method"] in ("POST", "PUT")
+        body = Body(receive, self.limit(scope), self.too_large(scope))
 
         async def answer(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if sends and status >= 400:
+                    await body.drain()
                 own = {name.lower() for name, _ in message["headers"]}
                 more = [(name.lower().encode(), value.encode()) for name, value in HEADERS.items()]
                 message["headers"] = [*message["headers"], *(pair for pair in more if pair[0] not in own)]
             await send(message)
 
-        sends = scope["method"] in ("POST", "PUT")
         try:
             self.check(scope)
             self.uploads += sends
             try:
-                await self.app(scope, self.limited(scope, receive) if sends else receive, answer)
+                await self.app(scope, body if sends else receive, answer)
             finally:
                 self.uploads -= sends
         except Refused as error:
             await JSONResponse({"error": error.reason}, error.status, error.headers)(scope, receive, answer)
+        except Exception:  # what was not foreseen says nothing of our insides
+            log.exception("%s %s", scope["method"], scope["path"])
+            if not status:
+                reason = "something went wrong here; the server's log says what"
+                await JSONResponse({"error": reason}, 500)(scope, receive, answer)
         finally:
             route = getattr(scope.get("route"), "path", "other")  # not what the client wrote, which has no end
             self.service.meter.answered(scope["method"], route, status, time.perf_counter() - began)
@@ -169,7 +176,7 @@ class Gate:
             if self.uploads >= UPLOADS:
                 raise Refused(503, "busy: too many uploads; try again", {"Retry-After": "1"})
             length = headers.get("content-length", "0")
-            if not length.isdecimal() or int(length) > self.limit(scope):
+            if not length.isdecimal() or len(length) > 15 or int(length) > self.limit(scope):
                 raise Refused(413, self.too_large(scope))
 
     def limit(self, scope: Scope) -> int:
@@ -179,25 +186,36 @@ class Gate:
     def too_large(self, scope: Scope) -> str:
         return f"larger than this server's limit of {self.limit(scope) / 1e6:g} MB; send less"
 
-    def limited(self, scope: Scope, receive: Receive) -> Receive:
-        """`receive` that gives up a body that is too long, or that stops coming."""
-        left, ended = self.limit(scope), False
 
-        async def limited() -> Message:
-            nonlocal left, ended
-            if ended:  # what comes now is that the client goes, whenever it does
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), SILENCE)
-            except TimeoutError:
-                raise Refused(408, "the body stopped coming", {"Connection": "close"}) from None
-            left -= len(message.get("body", b""))
-            ended = not message.get("more_body", False)
-            if left < 0:
-                raise Refused(413, self.too_large(scope), {"Connection": "close"})
-            return message
+class Body:
+    """A request's `receive` that gives up a body which is too long, or stops coming. Raises Refused."""
 
-        return limited
+    def __init__(self, receive: Receive, limit: int, too_large: str):
+        self.receive, self.left, self.too_large = receive, limit, too_large
+        self.ended = False
+
+    async def __call__(self) -> Message:
+        if self.ended:  # what comes now is that the client goes, whenever it does
+            return await self.receive()
+        try:
+            message = await asyncio.wait_for(self.receive(), SILENCE)
+        except TimeoutError:
+            self.ended = True
+            raise Refused(408, "the body stopped coming", {"Connection": "close"}) from None
+        self.left -= len(message.get("body", b""))
+        self.ended = not message.get("more_body", False)
+        if self.left < 0:
+            self.ended = True
+            raise Refused(413, self.too_large, {"Connection": "close"})
+        return message
+
+    async def drain(self) -> None:
+        """Take the rest of a body of which nothing is wanted: a client that is still writing would not see the answer.
+        A long rest is not waited for."""
+        self.left = min(self.left, DRAINED)
+        with contextlib.suppress(Refused):
+            while not self.ended:
+                await self()
 
 
 def without_port(host: str) -> str:

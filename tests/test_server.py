@@ -374,6 +374,23 @@ def test_an_upload_that_stops_coming_is_given_up(tmp_path, monkeypatch):
         assert silent.recv(4096).startswith(b"HTTP/1.1 408")
 
 
+def test_a_client_that_writes_all_before_it_reads_hears_that_it_is_refused(tmp_path):
+    with serving(tmp_path, slow=0.5, waiting=1) as (client, _):
+        body = picture(7) + bytes(1_500_000)  # more than sockets hold
+
+        def ask(answers):
+            with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+                head = f"POST /v1/count HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+                connection.sendall(head.encode() + body)
+                answers.append(connection.recv(4096).split()[1])
+
+        answers: list[bytes] = []
+        threads = [threading.Thread(target=ask, args=(answers,)) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert sorted(answers) == [b"200", b"503", b"503", b"503"]
+
+
 def test_pictures_of_one_size_are_counted_together(tmp_path):
     """An engine that takes several at once, as a GPU's does, is given several."""
     counter = headcount.load(tiny.white_pixels(tmp_path / "white.onnx"))
