@@ -22,11 +22,11 @@ from starlette.datastructures import UploadFile
 
 from . import __version__
 from .counter import CountResult
-from .jobs import check_video
 from .media import MediaError, image_size, read_image
 from .project import Project
 from .regions import Region, parse_regions
 from .service import KEY, METRICS, Refused, Service
+from .uploads import check_video
 from .video import parse_every
 
 PAGE = Path(__file__).parent / "page.html"

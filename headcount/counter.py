@@ -25,7 +25,7 @@ from .regions import Region, RegionCount, count_regions, draw_regions
 from .video import Frame, probe, public_name, read_frames
 
 AHEAD = 1  # pictures that wait, read, while one is counted; a batch each
-DEFAULT_MODEL = "headcount-base"
+DEFAULT_MODEL = "headcount-small"
 WEIGHTS = Path(__file__).parent / "weights"  # of the models that come with headcount
 WIDE = 30.0  # pixels from head to head, as the model sees them, above which heads may be too large for it
 FAR = 1.5  # they are if this much fewer people are counted from twice as far

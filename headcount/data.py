@@ -34,6 +34,7 @@ class DataConfig:
     scale: range of the scale jitter, log-uniform, on top of the enlargement to min_side.
     min_side: pictures with a shorter short side are enlarged to it before the jitter, in training and in test.
     mirror, grey, jitter: probabilities of mirroring, of dropping colour, of other contrast, brightness and gamma.
+    degrade: probability of a worse picture: blurred, noisy, or compressed.
     sigma: of the density's Gaussian in pixels of the crop; 0 is geometry-adaptive.
     radius: a head's foreground reaches so far, in pixels; 0 is the kernel's support, TRUNCATE sigma.
     rendered: share of crops that come from rendered scenes; rendered_scenes: how many are drawn; people_free: the share
@@ -46,6 +47,7 @@ class DataConfig:
     mirror: float = 0.5
     grey: float = 0.0
     jitter: float = 0.0
+    degrade: float = 0.0
     sigma: float = 4.0
     radius: float = 0.0
     rendered: float = 0.0
@@ -102,6 +104,8 @@ class Crops(Dataset):
         if rng.random() < config.mirror:
             image, heads = mirror(image, heads)
         image = jitter_colours(image, config, rng)
+        if config.degrade and rng.random() < config.degrade:
+            image = degrade(image, rng)
         return make_targets(image, heads, sigma, config, self.stride, index)
 
 
@@ -150,6 +154,18 @@ def jitter_colours(image: np.ndarray, config: DataConfig, rng: np.random.Generat
         table = (np.clip(ramp**gamma, 0, 1) - 0.5) * contrast + 0.5 + brightness
         image = cv2.LUT(image, (np.clip(table, 0, 1) * 255).round().astype(np.uint8))
     return image
+
+
+def degrade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """What cameras and websites do to a picture (H,W,3): blur, noise, or JPEG's blocks."""
+    kind = rng.integers(3)
+    if kind == 0:
+        return cv2.GaussianBlur(image, (0, 0), rng.uniform(0.4, 1.5))
+    if kind == 1:
+        noise = rng.uniform(2, 15) * rng.standard_normal(image.shape, np.float32)
+        return (image + noise).clip(0, 255).astype(np.uint8)
+    encoded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 70))])[1]
+    return np.asarray(cv2.imdecode(encoded, cv2.IMREAD_COLOR))
 
 
 def make_targets(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
+import math
 import secrets
 import sqlite3
 import threading
@@ -25,7 +25,7 @@ import numpy as np
 from .counter import CountResult
 from .media import MediaError, one_line
 from .regions import Region, parse_regions
-from .video import open_capture, parse_every, probe, read_frames
+from .video import Every, file_frames, parse_every, probe
 
 log = logging.getLogger("headcount")
 DATABASE, VIDEOS = "jobs.sqlite", "videos"
@@ -33,29 +33,8 @@ WAITING = 100  # jobs that may wait
 HEARTBEAT, DEAD = 2.0, 15.0  # seconds between signs of life of a job; without one its process is taken for dead
 POLL = 0.5  # seconds between looks for a job
 STALE = 86_400.0  # seconds after which a file of no job is not an upload on its way any more
-TS_PACKET = 188  # bytes, of an MPEG transport stream: each begins with G
 DEATHS = 3
 ENDED = ("done", "failed", "cancelled")
-
-# How the files begin that are given to FFmpeg: (offset, bytes). Playlists, which name other files and addresses, are
-# text and begin otherwise.
-CONTAINERS = (
-    (4, b"ftyp"),  # MP4, MOV
-    (4, b"moov"),
-    (4, b"mdat"),
-    (4, b"wide"),
-    (0, b"\x1a\x45\xdf\xa3"),  # WebM, MKV
-    (8, b"AVI "),
-    (0, b"\x00\x00\x01\xba"),  # MPEG programme stream
-    (0, b"\x00\x00\x01\xb3"),
-    (0, b"FLV\x01"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),  # ASF, WMV
-)
-# What FFmpeg may open in a process that reads uploads: these containers, and no address.
-FENCE = (
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS",
-    "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf",
-)
 
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS jobs (
@@ -70,10 +49,6 @@ CREATE TABLE IF NOT EXISTS rows (
 
 class JobsError(ValueError):
     """The database cannot be used; one line."""
-
-
-class VideoRefused(ValueError):
-    """An upload that is not counted: why, in one line."""
 
 
 class Full(Exception):
@@ -119,9 +94,13 @@ class Jobs:
         self.owner = secrets.token_hex(8)  # not the process's number: containers that share a folder have the same ones
         try:
             (self.folder / VIDEOS).mkdir(parents=True, exist_ok=True, mode=0o700)
+            (self.folder / DATABASE).touch(mode=0o600)  # who knows a job's id may read and cancel it
             with contextlib.closing(self.connect()) as database:
                 database.execute("PRAGMA journal_mode = WAL")
                 database.executescript(SCHEMA)
+                [damage] = database.execute("PRAGMA quick_check(1)").fetchone()
+            if damage != "ok":
+                raise sqlite3.DatabaseError("it is damaged")
         except (OSError, sqlite3.Error) as error:
             file = self.folder / DATABASE
             raise JobsError(f"{file}: cannot be used ({error}); move it away, or choose another --state") from None
@@ -187,14 +166,15 @@ class Jobs:
             ).fetchone()
             if row is None:
                 return None
-            if row["starts"] >= DEATHS:
-                self.end(database, row["id"], "failed", f"the server ended {DEATHS} times while it was counted")
-                return None
-            database.execute(
-                "UPDATE jobs SET state = 'running', owner = ?, beat = ?, starts = starts + 1 WHERE id = ?",
-                (self.owner, time.time(), row["id"]),
-            )
-            return self.find(database, row["id"])
+            if row["starts"] < DEATHS:
+                database.execute(
+                    "UPDATE jobs SET state = 'running', owner = ?, beat = ?, starts = starts + 1 WHERE id = ?",
+                    (self.owner, time.time(), row["id"]),
+                )
+                return self.find(database, row["id"])
+            self.end(database, row["id"], "failed", f"the server ended {DEATHS} times while it was counted")
+        self.forget()
+        return None
 
     def beat(self, id: str) -> bool:
         """A sign of life; whether the job is still this one's to count."""
@@ -224,8 +204,11 @@ class Jobs:
             )
 
     def finish(self, id: str, state: str, error: str | None = None) -> None:
+        """End a job, unless another process, which took this one for dead, counts it now."""
         with self.transaction() as database:
-            self.end(database, id, state, error)
+            if self.touch(database, id):
+                self.end(database, id, state, error)
+        self.forget()
 
     def cancel(self, id: str) -> Job | None:
         """Stop a job; forget one that has ended. Returns it as it then is; None for no such job."""
@@ -237,36 +220,59 @@ class Jobs:
                 database.execute("DELETE FROM jobs WHERE id = ?", (id,))
                 return job
             self.end(database, id, "cancelled", None)
-            return self.find(database, id)
+            job = self.find(database, id)
+        self.forget()
+        return job
 
     @staticmethod
     def end(database: sqlite3.Connection, id: str, state: str, error: str | None) -> None:
-        """Its video goes with it: nothing is kept but the counts."""
-        row = database.execute("SELECT file, state FROM jobs WHERE id = ?", (id,)).fetchone()
-        if row is not None and row["state"] not in ENDED:
-            database.execute(
-                "UPDATE jobs SET state = ?, error = ?, ended = ? WHERE id = ?", (state, error, time.time(), id)
-            )
-            Path(row["file"]).unlink(missing_ok=True)
+        database.execute(
+            "UPDATE jobs SET state = ?, error = ?, ended = ? WHERE id = ?", (state, error, time.time(), id)
+        )
 
     def forget(self) -> None:
-        """Rows of jobs that ended long ago, and uploads that a killed process was receiving."""
+        """Videos of jobs that have ended, rows of those that did long ago, and uploads that a killed process was
+        receiving. A video goes after its job's end is written: one that goes before may be missed by the next start."""
         now = time.time()
         with self.transaction() as database:
+            jobs = database.execute("SELECT file, ended FROM jobs").fetchall()
             database.execute("DELETE FROM jobs WHERE ended < ?", (now - 3600 * self.keep_hours,))
-            known = {Path(row["file"]).name for row in database.execute("SELECT file FROM jobs WHERE ended IS NULL")}
-        for file in (self.folder / VIDEOS).iterdir():
+        ended = {Path(job["file"]).name: job["ended"] is not None for job in jobs}
+        for file in (self.folder / VIDEOS).glob("*"):
             with contextlib.suppress(OSError):
-                if file.name not in known and file.stat().st_mtime < now - STALE:
+                if ended.get(file.name, file.stat().st_mtime < now - STALE):
                     file.unlink()
 
 
-class Runner:
-    """A thread that counts jobs, one at a time. count(image uint8 (H,W,3), regions, model) -> CountResult."""
+class Left(Exception):
+    """The job in hand is not to be counted further here."""
 
-    def __init__(self, jobs: Jobs, count: Callable[[np.ndarray, tuple[Region, ...], str], CountResult]):
-        self.jobs, self.count = jobs, count
+
+@dataclass(frozen=True)
+class Watched(Every):
+    """How often a frame is wanted. `watch` is called at each frame, wanted or not: between two that are wanted there
+    may be thousands to decode."""
+
+    watch: Callable[[], None] = lambda: None
+
+    def due(self, index: int, time: float) -> float:
+        self.watch()
+        return super().due(index, time)
+
+
+class Runner:
+    """A thread that counts jobs, one at a time. count(image uint8 (H,W,3), regions, model) -> CountResult.
+    max_seconds: where a video is left that goes on for longer than it announced, or announced nothing."""
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        count: Callable[[np.ndarray, tuple[Region, ...], str], CountResult],
+        max_seconds: float = math.inf,
+    ):
+        self.jobs, self.count, self.max_seconds = jobs, count, max_seconds
         self.job: Job | None = None  # that is being counted
+        self.lost: str | None = None  # the job that was cancelled, or that another process took
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self.work, name="videos", daemon=True)
         self.pulse = threading.Thread(target=self.keep_alive, name="pulse", daemon=True)
@@ -280,11 +286,15 @@ class Runner:
         self.pulse.start()
 
     def keep_alive(self) -> None:
-        """Between two wanted frames there may be thousands to decode."""
         while not self.stopping.wait(HEARTBEAT):
             if job := self.job:
                 with contextlib.suppress(sqlite3.Error):
-                    self.jobs.beat(job.id)
+                    if not self.jobs.beat(job.id):
+                        self.lost = job.id
+
+    def watch(self) -> None:
+        if self.stopping.is_set() or (self.job and self.job.id == self.lost):
+            raise Left
 
     def stop(self) -> None:
         """Finish the frame, and leave the rest of the video to the next start."""
@@ -295,31 +305,42 @@ class Runner:
     def work(self) -> None:
         while not self.stopping.is_set():
             try:
-                self.job = self.jobs.claim()
+                self.job, self.lost = self.jobs.claim(), None
                 if self.job:
                     self.run(self.job)
                 else:
                     self.stopping.wait(POLL)
-            except sqlite3.Error as error:  # a full disk, say: the job is claimed again when it can be
+            except (sqlite3.Error, OSError) as error:  # a full disk, say: the job is claimed again when it can be
                 log.error("video jobs: %s", error)
+                job, self.job = self.job, None
+                with contextlib.suppress(sqlite3.Error):
+                    if job:
+                        self.jobs.leave(job.id)
                 self.stopping.wait(POLL * 10)
 
     def run(self, job: Job) -> None:
-        regions = parse_regions(job.regions.encode()) if job.regions else []
         error: str | None = None
         number = 0
         try:
-            with contextlib.closing(read_frames(job.file, job.every)) as frames:
+            regions = parse_regions(job.regions.encode()) if job.regions else []
+            every = parse_every(job.every)
+            watched = Watched(every.frames, every.seconds, self.watch)
+            with contextlib.closing(file_frames(job.file, watched)) as frames:
                 for number, frame in enumerate(frames, 1):
-                    if self.stopping.is_set():
-                        self.jobs.leave(job.id)
-                        return
+                    if frame.time > self.max_seconds:
+                        error = f"{job.name}: goes on after {self.max_seconds:g} seconds, this server's limit; cut it"
+                        break
                     if number <= job.frames:  # was counted before
                         continue
                     if not self.jobs.append(job.id, number - 1, self.row(frame, tuple(regions), job.model)):
                         return  # cancelled
+        except Left:
+            self.jobs.leave(job.id)
+            return
         except MediaError as problem:  # cut short: what there is stands
             error = str(problem).replace(job.file, job.name)
+        except sqlite3.Error:  # of ours, not of the video
+            raise
         except Exception as problem:
             log.exception("video job")
             error, number = f"cannot be counted ({one_line(problem)})", 0
@@ -329,33 +350,3 @@ class Runner:
         result = replace(self.count(frame.image, regions, model), time=frame.time)
         row = result.to_dict()
         return {name: row[name] for name in ("time", "count", "low", "high", "warning", "regions") if name in row}
-
-
-def check_video(path: Path, max_seconds: float, max_pixels: float) -> None:
-    """Refuse an upload that is none of the containers above, is too long, or has frames too large. Raises VideoRefused
-    or MediaError, one line."""
-    import cv2
-
-    with open(path, "rb") as stream:
-        head = stream.read(2 * TS_PACKET)
-    container = any(head[at : at + len(magic)] == magic for at, magic in CONTAINERS)
-    if not container and not (head[:1] == head[TS_PACKET : TS_PACKET + 1] == b"\x47"):
-        raise VideoRefused("not a video that is read here; send MP4, MOV, WebM, MKV, AVI, MPEG, FLV or WMV")
-    try:
-        info = probe(path)
-    except MediaError as error:
-        raise VideoRefused(str(error).replace(str(path), "video")) from None
-    if info.seconds > max_seconds:
-        raise VideoRefused(f"{info.seconds:.0f} seconds, over this server's limit of {max_seconds:g}; cut it")
-    video = open_capture(path)
-    try:
-        width, height = (int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    finally:
-        video.release()
-    if width * height > max_pixels:
-        raise VideoRefused(f"frames of {width}x{height} are over this server's limit; shrink it")
-
-
-def fence() -> None:
-    """From now on FFmpeg opens nothing in this process but a file of those containers."""
-    os.environ[FENCE[0]] = FENCE[1]

@@ -17,7 +17,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import scenery
+from . import scenery, textures
 from .scenery import pick
 
 SKIN = [(244, 208, 177), (236, 188, 150), (214, 160, 118), (176, 120, 82), (128, 84, 56), (90, 58, 42)]
@@ -96,7 +96,7 @@ def render(seed: int, people: int | None = None, width: int = 1024, height: int 
     if people is None:
         people = round(float(np.exp(rng.uniform(np.log(5), np.log(4000)))))
     if people == 0 and rng.random() < 0.65:
-        draw = scenery.EMPTY[rng.integers(len(scenery.EMPTY))]
+        draw = textures.EMPTY[rng.integers(len(textures.EMPTY))]
         return Scene(_photograph(rng, draw(rng, height, width)), np.zeros((0, 2), np.float32))
     camera = _camera(rng, people, width, height)
     image, things = _stage(rng, camera, people, width, height)

@@ -30,12 +30,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from . import __version__
 from .api import ERRORS, add_counting, add_project, add_upkeep, add_videos
 from .jobs import Full as JobsFull
-from .jobs import VideoRefused
 from .media import MediaError
 from .pool import Full
 from .regions import RegionError
 from .service import KEY, METRICS, Refused, ServeSettings, Service
 from .tables import PointsError
+from .uploads import VideoRefused
 
 log = logging.getLogger("headcount")
 SETTINGS = "HEADCOUNT_SERVE"  # environment: the settings, as JSON, for the processes of --workers

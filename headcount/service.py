@@ -20,11 +20,12 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from .counter import WEIGHTS, Counter, CountResult, find_model, load
-from .jobs import Jobs, Runner, fence
+from .jobs import Jobs, Runner
 from .media import image_size
 from .pool import Pool
 from .project import Project
 from .regions import Region
+from .uploads import fence
 
 METRICS = "PROMETHEUS_MULTIPROC_DIR"  # environment: where the processes of --workers add up their figures
 KEY = "HEADCOUNT_API_KEY"  # environment: the key that clients must give; no option, which other users could list
@@ -163,7 +164,7 @@ class Service:
         self.meter.waiting.set_function(lambda: self.pool.accepted) if METRICS not in os.environ else None
         fence()
         self.jobs = Jobs(Path(settings.state), keep_hours=settings.keep)
-        self.runner = Runner(self.jobs, self.count_frame)
+        self.runner = Runner(self.jobs, self.count_frame, settings.seconds)
 
     def start(self) -> None:
         side = 448

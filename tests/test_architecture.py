@@ -8,17 +8,29 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "headcount"
 FLOORS = [
     {
-        *("__init__", "points", "tables", "media", "video", "film", "scenes", "scenery", "metrics", "paper"),
+        *(
+            "__init__",
+            "points",
+            "tables",
+            "media",
+            "video",
+            "film",
+            "scenes",
+            "scenery",
+            "textures",
+            "metrics",
+            "paper",
+        ),
         *("heatmap", "heads", "regions", "outlines"),
     },
     {"targets", "backbones", "fusion", "model", "peers", "losses"},
     {
         *("config", "data", "train", "evaluate", "calibrate", "engines", "tiles", "counter", "export"),
-        *("quantise", "figures", "diagnose", "lab", "report", "reproduce", "pool", "jobs", "project"),
+        *("quantise", "figures", "diagnose", "lab", "report", "reproduce", "pool", "jobs", "uploads", "project"),
     },
     {"cli", "tally", "output", "__main__", "server", "api", "service"},
 ]
-COUNTING = {"engines", "tiles", "counter", "evaluate", "calibrate", "pool", "jobs", "project"}
+COUNTING = {"engines", "tiles", "counter", "evaluate", "calibrate", "pool", "jobs", "uploads", "project"}
 TORCH_FREE = FLOORS[0] | COUNTING | FLOORS[3]
 ROOMS = {path.stem: ast.parse(path.read_text()) for path in PACKAGE.glob("*.py")}
 

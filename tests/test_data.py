@@ -168,6 +168,15 @@ def test_a_mirrored_crop_may_be_greyed_and_jittered():
     assert (crop.image[0] == crop.image[1]).all()
 
 
+def test_a_worse_picture_is_of_the_same_people():
+    """Blurred, noisy or compressed: other pixels, the same targets; and without it crops are what they were."""
+    plain, worse = (Crops([(1.0, [dotted()])], DataConfig(crop=(32, 32), degrade=p), 4, seed=0) for p in (0.0, 1.0))
+    for i in range(9):
+        assert torch.equal(plain[i].density, worse[i].density)
+        change = (plain[i].image.float() - worse[i].image.float()).abs().mean()
+        assert 0 < change < 60
+
+
 # Crop i
 
 

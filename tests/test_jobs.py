@@ -17,9 +17,10 @@ import pytest
 from headcount import jobs as room
 from headcount.counter import CountResult
 from headcount.film import write_video
-from headcount.jobs import Full, Jobs, JobsError, Runner, VideoRefused, check_video
+from headcount.jobs import Full, Jobs, JobsError, Runner
+from headcount.uploads import VideoRefused, check_video
 
-pytest.importorskip("av", reason="writing a video needs headcount[video]")
+av = pytest.importorskip("av", reason="writing a video needs headcount[video]")
 FRAMES = 12
 
 
@@ -56,8 +57,8 @@ def running(tmp_path):
     """Starts runners of a store, and ends them."""
     started = []
 
-    def start(jobs, count=brightness):
-        started.append(Runner(jobs, count))
+    def start(jobs, count=brightness, **limits):
+        started.append(Runner(jobs, count, **limits))
         started[-1].start()
         return started[-1]
 
@@ -204,9 +205,121 @@ def test_what_cannot_be_counted_fails_and_the_next_goes_on(tmp_path, clip, runni
     assert wait_for(jobs, second.id, "done").frames == FRAMES
 
 
+def test_trouble_with_the_database_fails_no_video(tmp_path, clip, running, monkeypatch):
+    monkeypatch.setattr(room, "POLL", 0.01)
+    jobs = Jobs(tmp_path)
+    job = added(jobs, clip)
+    append, calls = jobs.append, []
+
+    def full_disk_once(*row):
+        calls.append(row)
+        if len(calls) == 4:
+            raise sqlite3.OperationalError("database or disk is full")
+        return append(*row)
+
+    monkeypatch.setattr(jobs, "append", full_disk_once)
+    running(jobs)
+    done = wait_for(jobs, job.id, "done", "failed")
+    assert (done.state, done.error, done.frames, len(calls)) == ("done", None, FRAMES, FRAMES + 1)
+
+
+def test_what_a_runner_meets_does_not_end_it(tmp_path, clip, running, monkeypatch):
+    monkeypatch.setattr(room, "POLL", 0.01)
+    jobs = Jobs(tmp_path)
+    (tmp_path / room.VIDEOS).rmdir()  # tidied away, being empty
+    runner = running(jobs)
+    time.sleep(0.1)
+    (tmp_path / room.VIDEOS).mkdir()
+    bad, good = added(jobs, clip, regions="{"), added(jobs, clip)
+    assert "not JSON" in wait_for(jobs, bad.id, "failed").error
+    wait_for(jobs, good.id, "done")
+    assert runner.alive
+
+
+def test_who_was_taken_for_dead_ends_nothing(tmp_path, clip):
+    late, now = Jobs(tmp_path), Jobs(tmp_path, dead=0)
+    job = added(late, clip)
+    late.claim()
+    time.sleep(0.01)
+    assert now.claim().id == job.id
+    assert not late.append(job.id, 0, {"count": 1}) and not late.beat(job.id)
+    late.finish(job.id, "failed", "of the late one")
+    late.leave(job.id)
+    assert now.get(job.id).state == "running" and Path(job.file).exists() and now.append(job.id, 0, {"count": 2})
+    now.finish(job.id, "done")
+    assert late.get(job.id).state == "done" and late.rows(job.id) == [{"count": 2}] and not Path(job.file).exists()
+
+
+def test_a_video_outlives_a_kill_while_its_job_ends(tmp_path, clip):
+    jobs = Jobs(tmp_path, dead=0)
+    job = added(jobs, clip)
+    jobs.claim()
+    with pytest.raises(KeyboardInterrupt), jobs.transaction() as database:
+        jobs.end(database, job.id, "done", None)
+        raise KeyboardInterrupt  # before what was done in the transaction holds
+    time.sleep(0.01)
+    assert Path(job.file).exists() and jobs.claim().id == job.id
+    with jobs.transaction() as database:
+        jobs.end(database, job.id, "done", None)
+    jobs.claim()  # the kill came just after: the next look removes the video
+    assert not Path(job.file).exists()
+
+
+@pytest.mark.parametrize("how", ["stop", "cancel"])
+def test_nobody_waits_for_the_next_wanted_frame(tmp_path, running, monkeypatch, how):
+    """The second wanted frame never comes here, and two thousand are decoded until that is known."""
+    monkeypatch.setattr(room, "HEARTBEAT", 0.05)
+    reading = room.Watched.due
+
+    def slowly(*moment):
+        time.sleep(0.01)
+        return reading(*moment)
+
+    monkeypatch.setattr(room.Watched, "due", slowly)
+    write_video(tmp_path / "long.webm", [np.zeros((16, 16, 3), np.uint8)] * 2000, 25)
+    jobs = Jobs(tmp_path / "state")
+    file = jobs.new_file()
+    (tmp_path / "long.webm").rename(file)
+    job = jobs.add(file, "long.webm", "m", "60m")
+    runner = running(jobs)
+    while not jobs.rows(job.id):
+        time.sleep(0.01)
+    began = time.monotonic()
+    if how == "stop":
+        runner.stop()
+        assert jobs.get(job.id).state == "waiting"
+    else:
+        jobs.cancel(job.id)
+        while runner.job:
+            time.sleep(0.01)
+    assert time.monotonic() - began < 10
+
+
+def test_a_video_that_does_not_say_how_long_it_is_ends_at_the_limit(tmp_path, running):
+    path = tmp_path / "live.mkv"
+    with av.open(str(path), "w", format="matroska", options={"live": "1"}) as container:
+        stream = container.add_stream("mpeg4", rate=2)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for i in range(FRAMES):
+            picture = np.full((48, 64, 3), 20 * i, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode())
+    check_video(path, 3, 1e8)  # nothing in it is too long
+    jobs = Jobs(tmp_path / "state")
+    file = jobs.new_file()
+    path.rename(file)
+    job = jobs.add(file, "live.mkv", "m", "1f")
+    runner = running(jobs, max_seconds=3)
+    ended = wait_for(jobs, job.id, "done", "failed")
+    assert ended.state == "done" and ended.error == "live.mkv: goes on after 3 seconds, this server's limit; cut it"
+    assert [row["time"] for row in jobs.rows(job.id)] == pytest.approx([i / 2 for i in range(7)], abs=0.01)
+    assert job.expected is None and runner.alive
+
+
 def test_old_rows_and_lost_uploads_are_forgotten(tmp_path, clip):
     jobs = Jobs(tmp_path, keep_hours=0)
     job = added(jobs, clip)
+    jobs.claim()
     jobs.finish(job.id, "done")
     lost, coming = jobs.new_file(), jobs.new_file()
     lost.write_bytes(b"part of a video")
@@ -230,6 +343,46 @@ def test_a_database_that_is_none_is_said_and_kept(tmp_path):
     with pytest.raises(JobsError, match="cannot be used .* move it away") as error:
         Jobs(tmp_path)
     assert "\n" not in str(error.value) and (tmp_path / room.DATABASE).read_bytes().startswith(b"a text")
+
+
+def test_a_damaged_database_is_said_at_the_start(tmp_path, clip):
+    jobs = Jobs(tmp_path)
+    job = added(jobs, clip)
+    with jobs.transaction() as database:
+        database.executemany("INSERT INTO rows VALUES (?, ?, ?)", [(job.id, i, "x" * 200) for i in range(300)])
+    file = tmp_path / room.DATABASE
+    assert file.stat().st_mode & 0o077 == 0
+    data = bytearray(file.read_bytes())
+    data[5 * 4096 :] = bytes(7 for _ in data[5 * 4096 :])
+    file.write_bytes(data)
+    with pytest.raises(JobsError, match="move it away") as error:
+        Jobs(tmp_path)
+    assert "\n" not in str(error.value) and file.read_bytes() == data
+
+
+CLAIMS = """
+import sys
+sys.path[:0] = {paths}
+from headcount.jobs import Jobs
+jobs = Jobs({folder!r})
+print("ready", flush=True)
+sys.stdin.readline()
+while (job := jobs.claim()) is not None:
+    print(job.id)
+"""
+
+
+def test_processes_never_claim_the_same_job(tmp_path, clip):
+    ids = [added(Jobs(tmp_path), clip).id for _ in range(40)]
+    program = CLAIMS.format(paths=[str(Path(room.__file__).parents[1])], folder=str(tmp_path))
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    servers = [subprocess.Popen([sys.executable, "-c", program], **pipes) for _ in range(2)]
+    assert [server.stdout.readline() for server in servers] == ["ready\n"] * 2
+    for server in servers:  # at once
+        server.stdin.write("go\n")
+        server.stdin.flush()
+    claimed = [server.communicate()[0].split() for server in servers]
+    assert sorted(sum(claimed, [])) == sorted(ids) and all(claimed)
 
 
 # What FFmpeg is given
@@ -264,7 +417,7 @@ def test_behind_the_fence_a_playlist_opens_nothing(tmp_path, clip):
     """Even one that begins as a video does; without the fence FFmpeg follows it."""
     script = """
 import sys
-from headcount.jobs import fence
+from headcount.uploads import fence
 from headcount.video import open_capture
 if sys.argv[1] == "fenced":
     fence()

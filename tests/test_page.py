@@ -232,15 +232,15 @@ def test_two_models_are_compared(address, visit):
     page = visit(address)
     file = photo(image=render(5, 20, 320, 240).image)
     choose(page, file)
-    page.locator("#other").select_option("headcount-base")
-    numbers = [f"{ask(address, file, f'model={name}')['count']:,.0f}" for name in ("white", "headcount-base")]
+    page.locator("#other").select_option("headcount-small")
+    numbers = [f"{ask(address, file, f'model={name}')['count']:,.0f}" for name in ("white", "headcount-small")]
     expect(page.locator("#pair b")).to_have_text(numbers)
     expect(page.locator("#wipebox")).to_be_visible()
     page.locator("#wipe").fill("10")
     left = seen(page)
     page.locator("#wipe").fill("90")
     assert seen(page) != left
-    page.locator("#model").select_option("headcount-base")  # for all photos, then
+    page.locator("#model").select_option("headcount-small")  # for all photos, then
     expect(page.locator("#big")).to_have_text(numbers[1])
 
 

@@ -10,7 +10,8 @@ import pytest
 import headcount
 from headcount import scenes
 from headcount.media import read_image
-from headcount.scenery import EMPTY, THINGS
+from headcount.scenery import THINGS
+from headcount.textures import EMPTY
 
 SIZE = {"width": 320, "height": 240}
 

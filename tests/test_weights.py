@@ -23,6 +23,14 @@ def test_the_bundled_crowd_is_counted_within_a_fifth():
     assert abs(headcount.load().count(EXAMPLE).count - true) <= 0.2 * true
 
 
+def test_the_default_is_small_and_says_how_far_it_may_be_trusted():
+    counter = headcount.load()
+    assert embedded().stat().st_size <= 12e6 and counter.engine.meta.parameters <= 5e6
+    result = counter.count(EXAMPLE)
+    assert result.low < json.loads(EXAMPLE.with_suffix(".json").read_text())["count"] < result.high
+    assert result.warning is None
+
+
 def test_nobody_is_counted_where_nobody_is():
     assert sweep(headcount.load(), scenes=16, width=640, height=480).mean() <= 2
 
