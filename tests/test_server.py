@@ -31,6 +31,7 @@ from headcount.points import read  # noqa: E402
 from headcount.pool import Full, Pool  # noqa: E402
 from headcount.server import create_app, listen  # noqa: E402
 from headcount.service import KEY, ServeSettings  # noqa: E402
+from headcount.uploads import FENCE  # noqa: E402
 
 
 @contextmanager
@@ -58,6 +59,7 @@ def serving(tmp_path, slow=0.0, **settings):
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
+        os.environ.pop(FENCE[0])  # what serves here is to read videos from the network again
 
 
 @pytest.fixture(scope="module")

@@ -32,7 +32,7 @@ def test_the_default_is_small_and_says_how_far_it_may_be_trusted():
 
 
 def test_nobody_is_counted_where_nobody_is():
-    """In nearly every scene: gravel that fills the picture, which it was not taught, counts for a crowd (its card says so)."""
+    """In nearly every scene: gravel that fills the picture, which it was not taught, is a crowd to it (its card)."""
     counts = sweep(headcount.load(), scenes=16, width=640, height=480)
     assert np.median(counts) <= 0.1 and (counts <= 1).mean() >= 0.85
 
