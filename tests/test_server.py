@@ -59,7 +59,7 @@ def serving(tmp_path, slow=0.0, **settings):
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()
-        os.environ.pop(FENCE[0])  # what serves here is to read videos from the network again
+        os.environ.pop(FENCE[0], None)  # what serves here is to read videos from the network again
 
 
 @pytest.fixture(scope="module")
