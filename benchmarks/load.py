@@ -56,7 +56,9 @@ def measure(address: str, pid: int, body: bytes, options: argparse.Namespace) ->
     alone = np.array(alone[10:])
     unloaded = float(np.median(alone))
     print(f"alone: median {unloaded * 1e3:.1f} ms, p99 {np.percentile(alone, 99) * 1e3:.1f} ms, {1 / unloaded:.1f}/s")
-    pace = 4 / unloaded
+    capacity = asyncio.run(saturated(url, body))
+    print(f"capacity: {capacity:.1f}/s, two clients that always wait")
+    pace = 4 * capacity
     answers = asyncio.run(load(url, body, pace, options.seconds))
     accepted = np.array([took for status, took in answers if status == 200])
     statuses = {status: sum(s == status for s, _ in answers) for status in sorted({s for s, _ in answers})}
@@ -70,6 +72,19 @@ def measure(address: str, pid: int, body: bytes, options: argparse.Namespace) ->
             if number % (options.requests // 4) == 0:
                 sizes.append(memory(pid))
     print(f"memory over {options.requests} requests: {', '.join(f'{size:.0f}' for size in sizes)} MB")
+
+
+async def saturated(url: str, body: bytes, clients: int = 2, requests: int = 60) -> float:
+    """Requests a second when each client sends the next as soon as it has its answer."""
+    async with httpx.AsyncClient(timeout=60) as client:
+
+        async def ask() -> None:
+            for _ in range(requests):
+                (await client.post(url, content=body)).raise_for_status()
+
+        began = time.perf_counter()
+        await asyncio.gather(*(ask() for _ in range(clients)))
+        return clients * requests / (time.perf_counter() - began)
 
 
 async def load(url: str, body: bytes, pace: float, seconds: float) -> list[tuple[int, float]]:
