@@ -35,6 +35,8 @@ class DataConfig:
     min_side: pictures with a shorter short side are enlarged to it before the jitter, in training and in test.
     mirror, grey, jitter: probabilities of mirroring, of dropping colour, of other contrast, brightness and gamma.
     degrade: probability of a worse picture: blurred, noisy, or compressed.
+    cutmix: probability that a rectangle of the crop shows another picture: heads must be known by themselves, not by
+    the scene around them, which a small set lets a network learn by heart (CutMix, Yun et al., ICCV 2019).
     sigma: of the density's Gaussian in pixels of the crop; 0 is geometry-adaptive.
     radius: a head's foreground reaches so far, in pixels; 0 is the kernel's support, TRUNCATE sigma.
     rendered: share of crops that come from rendered scenes; rendered_scenes: how many are drawn; people_free: the share
@@ -48,6 +50,7 @@ class DataConfig:
     grey: float = 0.0
     jitter: float = 0.0
     degrade: float = 0.0
+    cutmix: float = 0.0
     sigma: float = 4.0
     radius: float = 0.0
     rendered: float = 0.0
@@ -73,6 +76,9 @@ class Picture(NamedTuple):
     inside: np.ndarray | None = None  # uint8 (H,W), 1 in the region of interest, where the set has one
 
 
+Cut = tuple[np.ndarray, np.ndarray, np.ndarray]  # uint8 (H,W,3) image, float32 (N,2) heads, float32 (N,) their sigma
+
+
 class Crops(Dataset):
     """Crop i, for any i >= 0. `groups`: pictures, and the share of crops that each group gives."""
 
@@ -80,6 +86,8 @@ class Crops(Dataset):
         self.groups = [(share, pictures) for share, pictures in groups if share > 0 and pictures]
         if not self.groups:
             raise ValueError("there is no training picture: check the data folder, its format and the split")
+        if config.cutmix and config.crop == (0, 0):
+            raise ValueError("cutmix needs crops of one size: set crop, or cutmix = 0")
         self.shares = np.array([share for share, _ in self.groups]) / sum(s for s, _ in self.groups)
         self.config, self.stride, self.seed = config, stride, seed
 
@@ -96,29 +104,33 @@ class Crops(Dataset):
     def __getitem__(self, index: int) -> Batch:
         config = self.config
         rng = np.random.default_rng((self.seed, index))
-        picture = self.pick(rng, index)
-        if config.crop == (0, 0):
-            image, heads, sigma = whole(picture, config)
-        else:
-            image, heads, sigma = random_crop(picture, config, rng)
-        if rng.random() < config.mirror:
-            image, heads = mirror(image, heads)
-        image = jitter_colours(image, config, rng)
+        image, heads, sigma = self.cut(self.pick(rng, index), rng)
+        if config.cutmix and rng.random() < config.cutmix:
+            other = self.pick(rng, int(rng.integers(2**31)))
+            image, heads, sigma = cutmix((image, heads, sigma), self.cut(other, rng), rng)
         if config.degrade and rng.random() < config.degrade:
             image = degrade(image, rng)
         return make_targets(image, heads, sigma, config, self.stride, index)
 
+    def cut(self, picture: Picture, rng: np.random.Generator) -> Cut:
+        """A crop of the picture, or all of it, perhaps mirrored and in other colours."""
+        if self.config.crop == (0, 0):
+            image, heads, sigma = whole(picture, self.config)
+        else:
+            image, heads, sigma = random_crop(picture, self.config, rng)
+        if rng.random() < self.config.mirror:
+            image, heads = mirror(image, heads)
+        return jitter_colours(image, self.config, rng), heads, sigma
 
-def whole(picture: Picture, config: DataConfig) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+
+def whole(picture: Picture, config: DataConfig) -> Cut:
     """The whole picture as a Counter would see it."""
     image = enlarge_to(picture.image, config.min_side)
     scale = np.float32(image.shape[1] / picture.image.shape[1])
     return image, picture.points * scale, picture.sigma * scale
 
 
-def random_crop(
-    picture: Picture, config: DataConfig, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def random_crop(picture: Picture, config: DataConfig, rng: np.random.Generator) -> Cut:
     """A window of the picture at a random scale, resized to the crop, and the points inside it."""
     height, width = picture.image.shape[:2]
     rows, columns = config.crop
@@ -134,6 +146,21 @@ def random_crop(
     heads = (picture.points - np.array([left, top], np.float32)) * zoom
     kept = ((heads >= 0) & (heads < [columns, rows])).all(axis=1)
     return image, heads[kept], picture.sigma[kept] * zoom[1]
+
+
+def cutmix(crop: Cut, other: Cut, rng: np.random.Generator) -> Cut:
+    """`crop` with a rectangle, 0.3 to 0.8 of it high and wide, taken from the same place of `other`."""
+    image, heads, sigma = crop
+    height, width = (int(side * rng.uniform(0.3, 0.8)) for side in image.shape[:2])
+    top, left = int(rng.integers(image.shape[0] - height + 1)), int(rng.integers(image.shape[1] - width + 1))
+    mixed = image.copy()  # where nothing was done to it, a crop is a view of its picture
+    mixed[top : top + height, left : left + width] = other[0][top : top + height, left : left + width]
+
+    def within(points: np.ndarray) -> np.ndarray:
+        return np.asarray(((points >= [left, top]) & (points < [left + width, top + height])).all(axis=1))
+
+    kept, pasted = ~within(heads), within(other[1])
+    return mixed, np.concatenate([heads[kept], other[1][pasted]]), np.concatenate([sigma[kept], other[2][pasted]])
 
 
 def mirror(image: np.ndarray, heads: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

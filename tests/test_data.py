@@ -13,6 +13,7 @@ from headcount.data import (
     Crops,
     DataConfig,
     Picture,
+    cutmix,
     enlargement,
     fingerprint,
     jitter_colours,
@@ -175,6 +176,22 @@ def test_a_worse_picture_is_of_the_same_people():
         assert torch.equal(plain[i].density, worse[i].density)
         change = (plain[i].image.float() - worse[i].image.float()).abs().mean()
         assert 0 < change < 60
+
+
+def test_a_rectangle_of_another_picture_comes_with_its_heads():
+    """Every head is still on its dot, and no dot is left without one, but for those that the seam cuts."""
+    config = DataConfig(crop=(96, 128), cutmix=1.0, mirror=0.0)
+    crops = Crops([(1.0, [dotted(s) for s in range(4)])], config, 4, seed=0)
+    plain = Crops([(1.0, [dotted(s) for s in range(4)])], DataConfig(crop=(96, 128), mirror=0.0), 4, seed=0)
+    assert sum(not torch.equal(crops[i].image, plain[i].image) for i in range(8)) == 8
+    one, two = plain.cut(dotted(0), np.random.default_rng(1)), plain.cut(dotted(1), np.random.default_rng(2))
+    image, heads, sigma = cutmix(one, two, np.random.default_rng(3))
+    assert dots_under(image, heads).all() and len(heads) == len(sigma)
+    whole_dots = dot_centres(image)
+    nearest = np.linalg.norm(whole_dots[:, None] - heads[None], axis=2).min(1)
+    assert len(whole_dots) > 4 and (nearest < 1.5).mean() > 0.7
+    with pytest.raises(ValueError, match="crops of one size"):
+        Crops([(1.0, [dotted()])], DataConfig(crop=(0, 0), cutmix=0.5), 4, seed=0)
 
 
 # Crop i
