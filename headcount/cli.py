@@ -100,8 +100,6 @@ def evaluate(
         report.to_json(json)
     if csv:
         report.to_csv(csv)
-    for path, reason in report.errors.items():
-        say(reason if path in reason else f"{path}: {reason}")
     return 1 if report.errors else 0
 
 

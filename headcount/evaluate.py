@@ -21,6 +21,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .media import whole_file
 from .metrics import CountMetrics, Localisation, game, inside, localise
 from .points import Sample
 
@@ -83,11 +84,12 @@ class Report:
     def to_json(self, path: str | Path) -> None:
         """Write `to_dict()` to a file."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        Path(path).write_text(text + "\n", encoding="utf-8")
+        with whole_file(path) as file:
+            file.write(text + "\n")
 
     def to_csv(self, path: str | Path) -> None:
         """Write a line per image that was counted, its columns the fields of Row."""
-        with open(path, "w", newline="", encoding="utf-8") as file:
+        with whole_file(path) as file:
             writer = csv.DictWriter(file, [f.name for f in fields(Row)])
             writer.writeheader()
             writer.writerows(asdict(row) for row in self.rows)

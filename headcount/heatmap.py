@@ -130,7 +130,7 @@ def side_by_side(images: Sequence[np.ndarray], captions: Sequence[str] = (), hei
 
 def caption_width(caption: str) -> int:
     """Pixels that a caption takes: a panel at least so wide shows all of it."""
-    return cv2.getTextSize(_plain(caption), FONT, 0.5, 1)[0][0] + 4
+    return cv2.getTextSize(ascii_only(caption), FONT, 0.5, 1)[0][0] + 4
 
 
 def contact_sheet(
@@ -161,11 +161,11 @@ def bar_chart(groups: dict[str, dict[str, float]], title: str = "", width: int =
     tints = colours(np.linspace(0.08, 0.85, max(1, len(names)))[None])[0].tolist()
     highest = max((v for bars in groups.values() for v in bars.values()), default=0) or 1
     left, floor, ceiling = 24, height - 44, 84
-    _text(chart, title, left, 30, 0.65)
+    draw_text(chart, title, left, 30, 0.65)
     x = left
     for name, tint in zip(names, tints, strict=True):
         cv2.rectangle(chart, (x, 48), (x + 12, 60), tint, -1)
-        x += 30 + _text(chart, name, x + 18, 60, 0.45)
+        x += 30 + draw_text(chart, name, x + 18, 60, 0.45)
     for i, (group, bars) in enumerate(groups.items()):
         slot = (width - 2 * left) / len(groups)
         bar = slot * 0.84 / max(1, len(names))
@@ -174,8 +174,8 @@ def bar_chart(groups: dict[str, dict[str, float]], title: str = "", width: int =
             if name in bars:
                 y0 = round(floor - (floor - ceiling) * bars[name] / highest)
                 cv2.rectangle(chart, (round(x0), y0), (round(x0 + bar * 0.86), floor), tints[j], -1)
-                _text(chart, f"{bars[name]:.1f}", round(x0), y0 - 5, min(0.42, bar / 90))
-        _text(chart, group, round(left + i * slot + slot * 0.08), floor + 24, 0.5)
+                draw_text(chart, f"{bars[name]:.1f}", round(x0), y0 - 5, min(0.42, bar / 90))
+        draw_text(chart, group, round(left + i * slot + slot * 0.08), floor + 24, 0.5)
     cv2.line(chart, (left, floor), (width - left, floor), INK, 1)
     return chart
 
@@ -193,12 +193,12 @@ def _caption(picture: np.ndarray, text: str) -> None:
     """The count on a dark plate in the upper left, sized to the picture."""
     height, width = picture.shape[:2]
     scale = max(min(height, width) / 620, 0.28)
-    (w, h), _ = cv2.getTextSize(text, FONT, scale, _stroke(scale))
+    (w, h), _ = cv2.getTextSize(text, FONT, scale, stroke_width(scale))
     scale *= min(1, 0.86 * width / w, 0.5 * height / h)
-    (w, h), below = cv2.getTextSize(text, FONT, scale, _stroke(scale))
+    (w, h), below = cv2.getTextSize(text, FONT, scale, stroke_width(scale))
     pad = max(1, round(0.5 * h))
-    _plate(picture, pad, pad, w + 2 * pad, h + 2 * pad)
-    _text(picture, text, 2 * pad, 2 * pad + h, scale, PAPER)
+    darken(picture, pad, pad, w + 2 * pad, h + 2 * pad)
+    draw_text(picture, text, 2 * pad, 2 * pad + h, scale, PAPER)
 
 
 def _legend(picture: np.ndarray, peak: float) -> None:
@@ -206,41 +206,41 @@ def _legend(picture: np.ndarray, peak: float) -> None:
     height, width = picture.shape[:2]
     scale = min(height, width) / 1400 if min(height, width) > 500 else 0.36
     text = "people per 100 x 100 px"
-    (w, h), _ = cv2.getTextSize(text, FONT, scale, _stroke(scale))
+    (w, h), _ = cv2.getTextSize(text, FONT, scale, stroke_width(scale))
     pad, bar = round(0.9 * h), max(4, round(0.9 * h))
     tall = 2 * h + bar + 4 * pad
     x, y = pad, height - tall - pad
     if w + 4 * pad > width or y < height // 3:
         return
-    _plate(picture, x, y, w + 2 * pad, tall)
-    _text(picture, text, x + pad, y + pad + h, scale, PAPER)
+    darken(picture, x, y, w + 2 * pad, tall)
+    draw_text(picture, text, x + pad, y + pad + h, scale, PAPER)
     y += 2 * pad + h
     picture[y : y + bar, x + pad : x + pad + w] = colours(np.linspace(0, 1, w)[None].repeat(bar, 0))
     top = f"{peak:.2g}" if peak < 10 else f"{peak:,.0f}"
-    (tw, _), _ = cv2.getTextSize(top, FONT, scale, _stroke(scale))
-    _text(picture, "0", x + pad, y + bar + pad // 2 + h, scale, PAPER)
-    _text(picture, top, x + pad + w - tw, y + bar + pad // 2 + h, scale, PAPER)
+    (tw, _), _ = cv2.getTextSize(top, FONT, scale, stroke_width(scale))
+    draw_text(picture, "0", x + pad, y + bar + pad // 2 + h, scale, PAPER)
+    draw_text(picture, top, x + pad + w - tw, y + bar + pad // 2 + h, scale, PAPER)
 
 
-def _plate(picture: np.ndarray, x: int, y: int, w: int, h: int) -> None:
+def darken(picture: np.ndarray, x: int, y: int, w: int, h: int) -> None:
     """Darken a rectangle so that white text on it can be read on any photo."""
     part = picture[y : y + h, x : x + w]
     part[:] = (part * 0.28 + np.array(INK, np.float32) * 0.5).astype(np.uint8)
 
 
-def _stroke(scale: float) -> int:
+def stroke_width(scale: float) -> int:
     return max(1, round(1.7 * scale))
 
 
-def _plain(text: str) -> str:
+def ascii_only(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def _text(picture: np.ndarray, text: str, x: int, y: int, scale: float, colour=INK) -> int:
+def draw_text(picture: np.ndarray, text: str, x: int, y: int, scale: float, colour=INK) -> int:
     """Draw text with its baseline at y; returns its width."""
-    plain = _plain(text)
-    cv2.putText(picture, plain, (x, y), FONT, scale, colour, _stroke(scale), cv2.LINE_AA)
-    return cv2.getTextSize(plain, FONT, scale, _stroke(scale))[0][0]
+    plain = ascii_only(text)
+    cv2.putText(picture, plain, (x, y), FONT, scale, colour, stroke_width(scale), cv2.LINE_AA)
+    return cv2.getTextSize(plain, FONT, scale, stroke_width(scale))[0][0]
 
 
 def _fit(image: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -253,7 +253,7 @@ def _titled(image: np.ndarray, caption: str) -> np.ndarray:
     strip = np.full((30, image.shape[1], 3), 255, np.uint8)
     while caption and caption_width(caption) > image.shape[1]:
         caption = caption[:-4] + "..." if len(caption) > 5 else ""
-    _text(strip, caption, 2, 20, 0.5)
+    draw_text(strip, caption, 2, 20, 0.5)
     return np.vstack([image, strip])
 
 

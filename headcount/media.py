@@ -9,12 +9,13 @@ a file is one MediaError: one line with the file, what is wrong, and what to do.
 from __future__ import annotations
 
 import contextlib
+import glob
 import io
 import os
 import queue
 import sys
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,9 +117,35 @@ def write_image(path: str | Path, rgb: np.ndarray) -> None:
     try:
         Image.fromarray(rgb).save(encoded, kind, **options)
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(encoded.getvalue())
+        with whole_file(path, "wb") as file:
+            file.write(encoded.getvalue())
     except (OSError, ValueError) as error:
         raise MediaError(f"{path}: cannot be written ({one_line(error)}); check the folder and picture size") from error
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path, mode: str = "w") -> Iterator[Any]:
+    """A file to write, text or bytes, that takes its name when it is complete: what was there stays until then."""
+    text: Any = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
+    path = Path(path)
+    if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout, is written to as it is
+        with open(path, mode, **text) as stream:
+            yield stream
+        return
+    path = path.resolve()  # a link goes on pointing where it does
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    try:
+        with open(draft, mode, **text) as stream:
+            yield stream
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def drafts(path: Path) -> list[Path]:
+    """What runs that were killed while they wrote `path` left behind, the newest last."""
+    path = path.resolve()
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.new"), key=lambda draft: draft.stat().st_mtime)
 
 
 def ahead(items: Iterable[Any], size: int) -> Generator[Any, None, None]:

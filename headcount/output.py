@@ -10,16 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import glob
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from .media import write_image
+from .media import drafts, whole_file, write_image
 
 COLUMNS = ("path", "count", "low", "high", "width", "height", "seconds", "model", "warning", "error")
 TABLE_WIDTH = 80
@@ -49,7 +47,12 @@ def say(message: str) -> None:
     """Lines on stderr, led by the command's name."""
     for line in str(message).splitlines():
         if line.strip():
-            print(f"headcount: {line.strip()}", file=sys.stderr)
+            print(f"headcount: {printable(line.strip())}", file=sys.stderr)
+
+
+def printable(text: str) -> str:
+    """A name as a terminal may show it: one with control characters could move the cursor or hide a line."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def overlay_paths(images: list[Path], folder: Path) -> list[Path]:
@@ -77,24 +80,8 @@ def opened(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout, is written to as it is
-        with open(path, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield stream
-        return
-    path = path.resolve()  # a link goes on pointing where it does
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
-    try:
-        with open(draft, "w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
-            yield stream
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def drafts(path: Path) -> list[Path]:
-    """What runs that were killed while they wrote `path` left behind, the newest last."""
-    path = path.resolve()
-    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.new"), key=lambda draft: draft.stat().st_mtime)
+    with whole_file(path) as stream:
+        yield stream
 
 
 def finished(path: Path, form: str) -> dict[str, Row]:
@@ -268,7 +255,7 @@ def print_table(rows: list[Row], stream: TextIO) -> None:
     table.add_column("seconds", f"{seconds:.2f}", justify="right", style="dim", no_wrap=True)
     room = console.width - (50 if known else 36)
     for row in rows:
-        path = row["path"] + (f" {row['time']:.1f} s" if "time" in row else "")
+        path = printable(row["path"]) + (f" {row['time']:.1f} s" if "time" in row else "")
         path = path if len(path) <= room else "…" + path[1 - room :]
         size = f"{row['width']}x{row['height']}"
         likely = [f"{row['low']:,.0f}-{row['high']:,.0f}" if row["low"] is not None else ""] if known else []
@@ -276,5 +263,5 @@ def print_table(rows: list[Row], stream: TextIO) -> None:
         for region in row.get("regions", ()):
             people, density = f"{region['count']:,.0f}", region["per_square_metre"]
             remark = "over" if region["over"] else "" if density is None else f"{density:.2f}/m2"
-            table.add_row(Text(f"  {region['name']}"[:room]), people, *[""] * known, remark, "")
+            table.add_row(Text(f"  {printable(region['name'])}"[:room]), people, *[""] * known, remark, "")
     console.print(table)

@@ -247,11 +247,11 @@ def draw_label(picture: np.ndarray, count: RegionCount, shape: Any, taken: list[
     """What is known of a region on a dark plate, at the first place that is not taken; less of it where none is."""
     import cv2
 
-    from .heatmap import FONT, _plate, _stroke, _text
+    from .heatmap import FONT, darken, draw_text, stroke_width
 
     height, width = picture.shape[:2]
     scale = max(min(height, width) / 1100, 0.36)
-    stroke = _stroke(scale)
+    stroke = stroke_width(scale)
     for lines in (label(count), label(count)[1:], [f"{count.count:,.0f}"]):
         sizes = [cv2.getTextSize(line, FONT, scale, stroke)[0] for line in lines]
         tall = max(h for _, h in sizes)
@@ -262,22 +262,22 @@ def draw_label(picture: np.ndarray, count: RegionCount, shape: Any, taken: list[
             if w > width or h > height or any(overlap((x, y, w, h), other) for other in taken):
                 continue
             taken.append((x, y, w, h))
-            _plate(picture, x, y, w, h)
+            darken(picture, x, y, w, h)
             for i, line in enumerate(lines):
                 base = y + (tall + gap) * (i + 1)
-                _text(picture, line, x + gap, base, scale, ALARM if count.over else LIGHT)
+                draw_text(picture, line, x + gap, base, scale, ALARM if count.over else LIGHT)
             return
 
 
 def label(count: RegionCount) -> list[str]:
     """The lines of a label."""
-    from .heatmap import _plain
+    from .heatmap import ascii_only
 
     name = count.name if len(count.name) <= 24 else count.name[:21] + "..."
     people = f"{count.count:,.0f}"
     if count.per_square_metre is not None:
         people += f", {count.per_square_metre:.2g} per m2"
-    return [_plain(name), people] + ([f"over {count.max:,.9g}"] if count.over else [])
+    return [ascii_only(name), people] + ([f"over {count.max:,.9g}"] if count.over else [])
 
 
 def places(shape: Any, w: int, h: int, gap: int) -> list[tuple[int, int]]:

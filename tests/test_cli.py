@@ -179,6 +179,17 @@ def test_odd_names_pipes_and_devices(run, photos, model, tmp_path, monkeypatch):
     os.close(reader)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
+def test_a_name_cannot_write_to_the_terminal(run, photos, model):
+    """Rows and complaints show control characters as a sign of their own; CSV keeps the name as it is."""
+    crowd, broken = photos / "day" / "\x1b[2Jcrowd.png", photos / "day" / "\x1b[2Jbroken.png"
+    (photos / "day" / "crowd.png").rename(crowd)
+    broken.write_bytes(b"no picture")
+    _, out, err = run("count", crowd, broken, "--model", model)
+    assert "\x1b[2J" not in out + err and "[2Jcrowd.png" in out and "[2Jbroken.png" in err
+    assert str(crowd) in run("count", crowd, "--model", model, "--format", "csv")[1]
+
+
 def test_counting_calls_nobody(photos, model, tmp_path):
     """No telemetry: no connection, no process, no file at home; also where it does not run in CI."""
     watch = """import sys

@@ -18,6 +18,7 @@ from headcount.media import (
     image_size,
     list_images,
     read_image,
+    whole_file,
     write_image,
 )
 
@@ -229,3 +230,13 @@ def test_reading_ahead_raises_in_its_turn():
 def test_importing_media_is_quick():
     code = "import sys, headcount.media; sys.exit('PIL' in sys.modules or 'cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_a_file_that_could_not_be_completed_leaves_what_was_there(tmp_path):
+    file = tmp_path / "report.json"
+    file.write_text("the one before")
+    with pytest.raises(RuntimeError), whole_file(file) as stream:
+        stream.write("half of the next")
+        stream.flush()
+        raise RuntimeError
+    assert file.read_text() == "the one before" and [p.name for p in tmp_path.iterdir()] == ["report.json"]
