@@ -7,6 +7,7 @@ metadata. An engine is any class with `run`, `name`, `precision` and `meta`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sys
@@ -24,6 +25,9 @@ CACHE = "HEADCOUNT_CACHE"  # environment: a folder where OpenVINO keeps compiled
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds in each so many, or max
 GPU_BATCH = 8
 TO_INT8 = "make an int8 file with: headcount export CHECKPOINT OUT.onnx --precision int8 --calibrate PHOTOS"
+# The last field of an exported file: the metadata entry sha256, of all that stands before it (field 14 of a ModelProto)
+SEAL = b"\x72\x4a\x0a\x06sha256\x12\x40"
+SEALED = len(SEAL) + 64
 CALIBRATION = "calibration.json"  # beside a checkpoint's weights; headcount calibrate writes it
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
 
@@ -229,6 +233,8 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
     exported = path.suffix.lower() == ".onnx"
     if not exported and path.suffix != ".h5" and not (path / "config.json").is_file():
         raise EngineError(f"{path}: not a model; give an .onnx file or a checkpoint folder (with config.json)")
+    if exported and path.is_file():
+        check_seal(path)
     if engine == "auto":
         engine = choose(path)
     if exported == (engine == "torch"):
@@ -238,6 +244,21 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
         return ENGINES[engine](path, precision)
     except ValueError as error:  # a model file that torch's side refuses
         raise error if isinstance(error, EngineError) else EngineError(_last_line(error)) from None
+
+
+def check_seal(path: Path) -> None:
+    """Compare an .onnx file with the checksum at its end, where it has one.
+
+    Raises:
+        EngineError: the file is not as it was exported.
+    """
+    content = memoryview(path.read_bytes())
+    body, end = content[:-SEALED], content[-SEALED:]
+    if end[: len(SEAL)] == SEAL and end[len(SEAL) :] != hashlib.sha256(body).hexdigest().encode():
+        raise EngineError(
+            f"{path}: is damaged, or was changed after its export (its checksum differs);"
+            " install headcount again, or export the model again"
+        )
 
 
 def choose(path: Path) -> str:

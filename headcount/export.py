@@ -9,6 +9,7 @@ file unless they hold on photos too.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import logging
 import math
@@ -24,7 +25,7 @@ from torch import Tensor, nn
 
 from . import model as models
 from .counter import Counter
-from .engines import EngineError, ModelMeta, OpenVINOEngine, describe
+from .engines import SEAL, EngineError, ModelMeta, OpenVINOEngine, describe
 from .quantise import CalibrationError, CountChange, choose_photos, compare, counts, load_nncf, quantise
 from .scenes import render
 
@@ -124,10 +125,17 @@ def export(
             if not (change.mean <= INT8_TOLERANCE or force):
                 raise ExportError(refusal(change))
             report = replace(report, change=change, megabytes=draft.stat().st_size / 1e6)
+        seal(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     return replace(report, path=path)
+
+
+def seal(path: Path) -> None:
+    """Append the checksum that `engines.check_seal` compares."""
+    content = path.read_bytes()
+    path.write_bytes(content + SEAL + hashlib.sha256(content).hexdigest().encode())
 
 
 def photos_for(precision: str, calibrate: Any) -> tuple[list[Path], list[Path]] | None:

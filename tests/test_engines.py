@@ -174,6 +174,24 @@ def test_someone_elses_onnx_file_is_refused(tmp_path):
             open_engine(path, engine)
 
 
+def test_an_exported_file_that_changed_is_refused_before_a_runtime_sees_it(exported, tmp_path):
+    """One bit of one weight: no runtime would notice, and the counts would be others."""
+    import onnx
+
+    content = bytearray((exported / "random.onnx").read_bytes())
+    onnx.checker.check_model(onnx.load(exported / "random.onnx"))  # the checksum is a field as any other
+    file = tmp_path / "model.onnx"
+    for place in (len(content) // 2, len(content) - 1):
+        changed = content.copy()
+        changed[place] ^= 1
+        file.write_bytes(changed)
+        with pytest.raises(EngineError, match="model.onnx: is damaged, or was changed"):
+            open_engine(file)
+    file.write_bytes(content[: len(content) // 2])
+    with pytest.raises(EngineError, match="model.onnx"):
+        open_engine(file)
+
+
 def test_metadata_survives_as_text(tmp_path):
     meta = ModelMeta("a name", 8, 32, 160, min_side=448, data="Part A, 300 photos", metrics={"mae": 61.8, "n": 182})
     assert ModelMeta.from_strings(meta.to_strings(), tmp_path) == meta
