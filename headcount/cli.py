@@ -110,10 +110,11 @@ def train(
     data: Path,
     out: Path | None = None,
     resume: bool = False,
+    force: bool = False,
     backbone_weights: Path | None = None,
     settings: Annotated[list[str], cyclopts.Parameter(name="--set", negative="", show_default=False)] = [],  # noqa: B006  never changed
 ) -> int:
-    """Train a model.
+    """Train a model; under torchrun on many GPUs.
 
     Parameters
     ----------
@@ -125,17 +126,22 @@ def train(
         Folder for the checkpoints and the log; by default runs/RECIPE.
     resume
         Go on where the last run into this folder stopped.
+    force
+        Go on though the data changed since.
     backbone_weights
         A file of ImageNet weights, instead of a download.
     settings
         Change one setting of the recipe, as steps=1000 or model.fusion=plain; may be given again.
     """
+    from .ranks import Ranks
     from .train import load_recipe, override
     from .train import train as run
 
     with usage_errors():
         config = override(load_recipe(recipe), settings)
-    best = run(config, data, out or Path("runs") / Path(recipe).stem, resume, backbone_weights)
+    best = run(config, data, out or Path("runs") / Path(recipe).stem, resume, backbone_weights, force=force)
+    if not Ranks().writes:
+        return 0
     if not best.exists():
         say(f"stopped before the first validation; go on with: headcount train --resume --out {best.parent} ...")
         return 1

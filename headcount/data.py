@@ -239,9 +239,8 @@ def rendered_pictures(config: DataConfig, seed: int) -> list[Picture]:
     return pictures
 
 
-def loader(crops: Crops, batch: int, first: int, steps: int, workers: int) -> DataLoader:
-    """Batches `first` .. `steps` - 1 of the run, in order."""
-    numbers = range(first * batch, steps * batch)
+def loader(crops: Crops, numbers: Sequence[int], batch: int, workers: int) -> DataLoader:
+    """The crops of these numbers in batches, in order."""
     return DataLoader(
         crops, batch_size=batch, sampler=numbers, num_workers=workers, collate_fn=default_collate,
         persistent_workers=False, prefetch_factor=4 if workers else None, worker_init_fn=one_thread,

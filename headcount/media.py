@@ -142,6 +142,15 @@ def whole_file(path: str | Path, mode: str = "w") -> Iterator[Any]:
         draft.unlink(missing_ok=True)
 
 
+def flush(file: Path) -> None:
+    """Wait until a file is on the disk: a rename may get there before what it names."""
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def drafts(path: Path) -> list[Path]:
     """What runs that were killed while they wrote `path` left behind, the newest last."""
     path = path.resolve()

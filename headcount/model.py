@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .backbones import BACKBONES
 from .fusion import FUSIONS, Fused
+from .media import flush
 from .peers import PEERS, load_published_mcnn
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's and Pillow's grey
@@ -199,11 +200,12 @@ def save(model: CountingModel, folder: str | Path, weights: dict[str, Tensor] | 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in (weights or model.state_dict()).items()}
+    (folder / "calibration.json").unlink(missing_ok=True)  # it is of the weights before
     save_file(state, folder / "model.safetensors.new", metadata={"format": "pt"})
     (folder / "config.json.new").write_text(json.dumps(asdict(model.config), indent=2) + "\n")
     for name in ("model.safetensors", "config.json"):
+        flush(folder / f"{name}.new")
         (folder / f"{name}.new").replace(folder / name)
-    (folder / "calibration.json").unlink(missing_ok=True)  # it was of the weights before
 
 
 def load(path: str | Path) -> CountingModel:

@@ -2,8 +2,8 @@
 
 A run folder holds run.json (the resolved config, seed, versions, commit, data fingerprint), metrics.csv, best/ (the
 checkpoint chosen on the validation lists, averaged weights), last/ (likewise, newest) and state.* (all that resuming
-needs). Crops depend on the seed and their number alone, so a resumed run continues as if it had never stopped. The test
-split is never read here.
+needs, and the same of the save before). Crops depend on the seed and their number alone, so a resumed run continues as
+if it had never stopped. Under torchrun several processes do this together (ranks.py). No test split is read here.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from . import points, tiles
+from . import points, state, tiles
 from .backbones import read_backbone_weights
 from .config import TrainConfig, TrainError, check_same, circumstances, load_recipe, override
 from .counter import at_cells
@@ -33,7 +33,8 @@ from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, ren
 from .engines import TorchEngine
 from .losses import CountLoss
 from .metrics import CountMetrics
-from .model import CountingModel, load, save
+from .model import CountingModel, Output, load, save
+from .ranks import Ranks
 
 __all__ = ["Run", "TrainConfig", "TrainError", "load_recipe", "override", "train"]
 
@@ -45,40 +46,55 @@ def train(
     resume: bool = False,
     backbone_weights: str | Path | None = None,
     stop_after: int | None = None,
+    force: bool = False,
 ) -> Path:
     """Train `recipe` on the data sets under the folder `data`; returns the folder of the best checkpoint.
 
     resume: go on from out/state.*, if it is there. backbone_weights: a file of ImageNet weights instead of a download.
-    stop_after: save and stop after so many steps in all, for a run in pieces.
+    stop_after: save and stop after so many steps in all, for a run in pieces. force: resume on data that changed.
 
     Raises:
-        TrainError: bad recipe or data, an existing run without `resume`, or a loss that is not finite.
+        TrainError: bad recipe or data, an existing run without `resume`, a loss that is not finite, no memory, a disk
+            that cannot be written, or a saved state that cannot be read.
     """
     config = recipe if isinstance(recipe, TrainConfig) else load_recipe(recipe)
     out = Path(out)
-    if (out / "state.safetensors").exists() and not resume:
+    if state.exists(out) and not resume:
         raise TrainError(f"{out}: a run is there already; resume it with --resume, or choose another folder")
-    if (out / "state.safetensors").exists():
+    if state.exists(out):
         check_same(config, out)
-    run = Run(config, Path(data), out, backbone_weights)
-    if (out / "state.safetensors").exists():
-        run.load_state()
-    return run.go(stop_after)
+    with Ranks() as ranks:
+        run = Run(config, Path(data), out, backbone_weights, ranks)
+        if state.exists(out):
+            run.load_state(force)
+        return run.go(stop_after)
 
 
 class Run:
     """The state of a run and its loop."""
 
-    def __init__(self, config: TrainConfig, data: Path, out: Path, backbone_weights: str | Path | None):
+    def __init__(
+        self,
+        config: TrainConfig,
+        data: Path,
+        out: Path,
+        backbone_weights: str | Path | None = None,
+        ranks: Ranks | None = None,
+    ):
         if config.data.crop == (0, 0) and config.batch != 1:
             raise TrainError(f"crop (0, 0) takes whole pictures, whose sizes differ: set batch = 1, not {config.batch}")
-        self.config, self.out = config, out
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.config, self.out, self.ranks = config, out, ranks or Ranks()
+        self.device = self.ranks.device
+        if config.batch % self.ranks.size:
+            raise TrainError(
+                f"batch = {config.batch} cannot be shared by {self.ranks.size} processes:"
+                f" set batch to a multiple of {self.ranks.size}, or start another number of them"
+            )
         torch.manual_seed(config.seed)
         keep_freed_memory()
         config.model.min_side = config.data.min_side  # the test-time rule is the training rule
         self.model = CountingModel(config.model)
-        if config.imagenet:
+        if config.imagenet and not (config.start and config.start_part == "all"):
             load_imagenet(self.model, backbone_weights)
         if config.start:
             start_from(self.model, config)
@@ -86,6 +102,7 @@ class Run:
             freeze(self.model, config.freeze)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
+        self.parallel = self.ranks.wrap(self.model)
         self.loss = CountLoss(config.loss)
         self.read_data(data)
         self.total = config.steps or config.epochs * self.epoch_steps
@@ -171,18 +188,16 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
         batch = Batch(*[t.to(self.device, non_blocking=True) for t in batch])
-        image = batch.image.to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            output = self.model(image, batch.mask)
-        terms = self.loss(output, batch.density, batch.mask, batch.counts)
-        if not torch.isfinite(terms["loss"]):
-            names = sorted({self.crops.describe(i) for i in batch.number.tolist()})
+        try:
+            terms, output = self.differentiate(batch)
+        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if not out_of_memory(error):
+                raise
+            (height, width), crops = batch.image.shape[-2:], len(batch.image)
             raise TrainError(
-                f"step {self.step}: the loss is {float(terms['loss'].detach())} on crops of {', '.join(names)};"
-                " lower the learning rate or set clip, or look at these pictures"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
+                f"step {self.step}: no memory for {crops} crops of {height}x{width};"
+                f" try batch = {max(1, config.batch // 2)}, or crop = [{height // 2}, {width // 2}]"
+            ) from error
         if config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
@@ -192,6 +207,23 @@ class Run:
             self.optimizer = self.make_optimizer()  # SGD from the next step on
         mean_error = (output.density.sum((1, 2)) - batch.counts.sum((1, 2))).abs().mean()
         return {**{k: float(v.detach()) for k, v in terms.items()}, "crop_mae": float(mean_error.detach())}
+
+    def differentiate(self, batch: Batch) -> tuple[dict[str, Tensor], Output]:
+        """The terms of the loss, whose gradients are the mean over all processes, and the prediction."""
+        image = batch.image.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            output = self.parallel(image, batch.mask)
+        terms = self.loss(output, batch.density, batch.mask, batch.counts)
+        finite = bool(torch.isfinite(terms["loss"]))
+        if self.ranks.any(not finite):  # all of them stop, or the others would wait for this one's gradients
+            names = sorted({self.crops.describe(i) for i in batch.number.tolist()})
+            where = f"{float(terms['loss'].detach())} on crops of {', '.join(names)}" if not finite else "not finite"
+            raise TrainError(
+                f"step {self.step}: the loss is {where}; lower the learning rate or set clip, or look at these pictures"
+            )
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
+        return terms, output
 
     @torch.no_grad()
     def average(self) -> None:
@@ -205,45 +237,55 @@ class Run:
     # ---- the loop
 
     def go(self, stop_after: int | None) -> Path:
-        config = self.config
-        self.out.mkdir(parents=True, exist_ok=True)
-        self.write_record()
-        self.board = open_tensorboard(self.out) if config.tensorboard else None
+        config, writes = self.config, self.ranks.writes
+        if writes:
+            with state.disk_errors(self.out):
+                self.out.mkdir(parents=True, exist_ok=True)
+                self.write_record()
+        self.board = open_tensorboard(self.out) if config.tensorboard and writes else None
         self.model.train()
         self.began, self.first = time.time(), self.step
         end = min(self.total, stop_after or self.total)
         handled = (signal.SIGINT, signal.SIGTERM) if on_main_thread() else ()
         previous = {number: signal.signal(number, self.stop) for number in handled}
         try:
-            with progress_bar(config.name, self.total, self.step) as tick:
-                for batch in loader(self.crops, config.batch, self.step, end, config.workers):
+            numbers, share = self.ranks.numbers(self.step, end, config.batch), config.batch // self.ranks.size
+            with progress_bar(config.name, self.total, self.step, writes) as tick:
+                for batch in loader(self.crops, numbers, share, config.workers):
                     self.learned.append(self.learn(batch))
                     tick(self.step)
                     evaluates = self.step % config.eval_every == 0 or self.step == self.total
                     saves = evaluates or self.step % config.save_every == 0
-                    if saves:
-                        self.report(evaluates)
-                    if saves or self.stopping or self.step == end:
-                        self.save_state()
-                    if self.stopping:
+                    stops = self.ranks.any(self.stopping)  # together, at the same step
+                    with state.disk_errors(self.out):
+                        if saves:
+                            self.report(evaluates)
+                        if writes and (saves or stops or self.step == end):
+                            self.save_state()
+                    if stops:
                         break
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
             if self.board is not None:
                 self.board.close()
+        self.ranks.wait()  # what the first of them writes is there when any of them returns
         return self.out / "best"
 
     def report(self, evaluates: bool) -> None:
         """One row of metrics.csv: the means of what was learned since the last one, and the validation if it is due."""
         row: dict[str, float] = {"step": self.step, "lr": self.lr}
-        row |= {name: sum(terms[name] for terms in self.learned) / len(self.learned) for name in self.learned[0]}
+        names = list(self.learned[0])
+        sums = self.ranks.sums([sum(terms[name] for terms in self.learned) for name in names])
+        row |= {name: value / len(self.learned) / self.ranks.size for name, value in zip(names, sums, strict=True)}
         row["crops_per_second"] = self.config.batch * (self.step - self.first) / (time.time() - self.began)
         self.learned = []
         if evaluates:
             row |= self.validate()
         row["seconds"] = self.spent()
-        self.log(row)
+        self.rows.append(row)
+        if self.ranks.writes:
+            self.log(row)
 
     def spent(self) -> float:
         """Seconds of training and validating so far, those before a resume among them."""
@@ -263,15 +305,21 @@ class Run:
         scores = []
         for name, pictures in self.validation.items():
             true = [len(p.points) for p in pictures]
-            metrics = CountMetrics(true, [self.predict(p) for p in pictures], [p.name for p in pictures])
+            metrics = CountMetrics(true, self.predict_all(pictures), [p.name for p in pictures])
             results |= {f"{name}_mae": metrics.mae, f"{name}_rmse": metrics.rmse, f"{name}_bias": metrics.bias}
             scores.append(metrics.mae / max(1.0, sum(true) / len(true)))
         score = sum(scores) / len(scores) if scores else 0.0
-        save(self.averaged, self.out / "last")
-        if score < self.best or not scores:
-            self.best = score
-            save(self.averaged, self.out / "best")
+        better = score < self.best or not scores
+        self.best = score if better else self.best
+        for name, wanted in (("last", True), ("best", better)):
+            if wanted and self.ranks.writes:
+                save(self.averaged, self.out / name)
         return {**results, "score": score}
+
+    def predict_all(self, pictures: list[Picture]) -> list[float]:
+        """People in each picture; every process counts its share of them."""
+        mine = [i % self.ranks.size == self.ranks.rank for i in range(len(pictures))]
+        return self.ranks.sums([self.predict(p) if own else 0.0 for p, own in zip(pictures, mine, strict=True)])
 
     def predict(self, picture: Picture) -> float:
         """People in a picture, by the averaged weights, as a Counter counts them."""
@@ -285,7 +333,6 @@ class Run:
     # ---- what is kept
 
     def log(self, row: dict[str, float]) -> None:
-        self.rows.append(row)
         columns = list(dict.fromkeys(k for r in self.rows for k in r))
         with (self.out / "metrics.csv.new").open("w", newline="") as file:
             writer = csv.DictWriter(file, columns)
@@ -306,54 +353,41 @@ class Run:
         (self.out / "run.json").write_text(json.dumps(record, indent=2) + "\n")
 
     def save_state(self) -> None:
-        """All that resuming needs. state.safetensors holds weights, averages, optimiser moments and, as metadata, the
-        numbers: one file, so that a kill cannot tear it. state.json is a copy of the numbers, to read."""
-        from safetensors.torch import save_file
-
+        """All that resuming needs."""
         tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
         tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
         for index, moments in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        numbers = json.dumps(
-            {
-                "step": self.step,
-                "total": self.total,
-                "best": self.best,
-                "rows": self.rows,
-                "learned": self.learned,
-                "seconds": self.spent(),
-                "fingerprint": self.fingerprint,
-            }
-        )
-        save_file(tensors, self.out / "state.safetensors.new", metadata={"numbers": numbers})
-        (self.out / "state.json.new").write_text(numbers)
-        for name in ("state.safetensors", "state.json"):
-            (self.out / f"{name}.new").replace(self.out / name)
+        numbers = {
+            "step": self.step,
+            "total": self.total,
+            "best": self.best,
+            "rows": self.rows,
+            "learned": self.learned,
+            "seconds": self.spent(),
+            "fingerprint": self.fingerprint,
+        }
+        state.write(self.out, tensors, numbers)
 
-    def load_state(self) -> None:
+    def load_state(self, force: bool = False) -> None:
         """Go back to the saved step.
 
         Raises:
-            TrainError: naming what cannot be read, or saying that the data or the network is another one now.
+            TrainError: no state can be read, the network is another one now, or, unless `force`, the data is.
         """
-        from safetensors import SafetensorError, safe_open
-
-        file = self.out / "state.safetensors"
-        try:
-            with safe_open(file, "pt") as opened:
-                metadata = opened.metadata() or {}
-                tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            numbers = json.loads(metadata["numbers"])
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            raise TrainError(f"{file}: cannot be read ({error}); start a new run in another folder") from error
-        if numbers["fingerprint"] != self.fingerprint:
-            raise TrainError(f"{self.out}: the data changed since this run began; start a new run in another folder")
+        numbers, tensors, wrong = state.read(self.out)
+        if wrong and self.ranks.writes:
+            print(f"{wrong}; going on from the state before it, of step {numbers['step']}", file=sys.stderr)
+        if numbers["fingerprint"] != self.fingerprint and not force:
+            raise TrainError(
+                f"{self.out}: the data changed since this run began; start a new run in another folder,"
+                " or go on all the same with --force"
+            )
         try:
             self.restore(numbers, tensors)
         except (RuntimeError, ValueError, KeyError) as error:
             raise TrainError(
-                f"{file}: is of another network or optimizer; resume with the recipe it began with"
+                f"{self.out}: its state is of another network or optimizer; resume with the recipe it began with"
             ) from error
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
@@ -367,6 +401,12 @@ class Run:
             index, name = key.split(".")
             moments.setdefault(int(index), {})[name] = value
         self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """torch has an error of its own for a GPU's memory, and none for the computer's."""
+    said = str(error)
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in said or "bad_alloc" in said
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -416,13 +456,13 @@ def on_main_thread() -> bool:
 class progress_bar:
     """A bar on a terminal, silence elsewhere: `with progress_bar(...) as tick: tick(step)`."""
 
-    def __init__(self, name: str, total: int, done: int):
+    def __init__(self, name: str, total: int, done: int, shown: bool):
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         console = Console(stderr=True)
         columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.bar = Progress(*columns, console=console, disable=not (shown and console.is_terminal))
         self.task = self.bar.add_task(name, total=total, completed=done)
 
     def __enter__(self) -> Callable[[int], None]:

@@ -214,8 +214,8 @@ def test_crop_i_depends_on_the_seed_and_i_alone():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_loader_goes_on_where_a_run_stopped(workers):
     crops = a_run_of_crops()
-    whole_run = [batch for batch in loader(crops, batch=3, first=0, steps=4, workers=0)]
-    resumed = [batch for batch in loader(crops, batch=3, first=2, steps=4, workers=workers)]
+    whole_run = [batch for batch in loader(crops, range(12), batch=3, workers=0)]
+    resumed = [batch for batch in loader(crops, range(6, 12), batch=3, workers=workers)]
     assert [b.number.tolist() for b in resumed] == [[6, 7, 8], [9, 10, 11]]
     for ours, theirs in zip(resumed, whole_run[2:], strict=True):
         assert ours.image.shape == (3, 3, 32, 32)

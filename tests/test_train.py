@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from headcount import points
+from headcount import points, state
 from headcount.backbones import Lite
 from headcount.config import SetConfig, from_dict
 from headcount.counter import Counter
@@ -216,6 +217,79 @@ def test_a_kill_between_the_two_state_files_tears_nothing(data, whole, tmp_path)
     assert_same_runs(whole, tmp_path / "torn")
 
 
+def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(data, whole, tmp_path, capsys):
+    """Cut short, or one bit of one weight: the run goes on from step 3 and ends as it would have."""
+    train(tiny(), data, tmp_path / "kept", stop_after=4)  # saved at 2, 3 and 4
+    for harm in (lambda content: content[:-1000], lambda content: content[:-1000] + b"!" + content[-999:]):
+        shutil.copytree(tmp_path / "kept", tmp_path / "harmed", dirs_exist_ok=True)
+        file = tmp_path / "harmed" / "state.safetensors"
+        file.write_bytes(harm(file.read_bytes()))
+        train(tiny(), data, tmp_path / "harmed", resume=True)
+        assert "state.safetensors: " in (said := capsys.readouterr().err) and "of step 3" in said
+        assert_same_runs(whole, tmp_path / "harmed")
+
+
+def test_a_kill_at_any_moment_of_saving_leaves_a_state_and_a_checkpoint(data, tmp_path):
+    """Runs that save after every step are killed at random moments; each next one goes on."""
+    script = f"""
+import torch
+from headcount.config import from_dict
+from headcount.train import TrainConfig, train
+torch.set_num_threads(1)
+torch.cuda.is_available = lambda: False
+config = from_dict(TrainConfig, {asdict(tiny(steps=10_000, save_every=1, eval_every=1))!r}, "")
+train(config, {str(data)!r}, {str(tmp_path / "run")!r}, resume=True)
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(points.__file__).parents[1])}
+    random, steps = np.random.default_rng(0), []
+    for _ in range(4):
+        process = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
+        assert process.stderr is not None
+        rows = 0
+        while rows < 2:  # a row each step, before its state
+            rows += process.stderr.readline().startswith("step=")
+        time.sleep(float(random.uniform(0, 0.3)))
+        process.kill()
+        assert "Error" not in process.communicate()[1]
+        numbers, _, wrong = state.read(tmp_path / "run")
+        assert load(tmp_path / "run" / "best").config.fusion == "feature_posterior" and not wrong
+        steps.append(numbers["step"])
+    assert steps == sorted(set(steps))  # each went further
+
+
+def test_a_full_disk_is_said_and_what_was_saved_is_kept(data, whole, tmp_path):
+    """No file may grow beyond 20 kB: the state of step 4 cannot be written, that of step 2 is there."""
+    train(tiny(), data, tmp_path / "full", stop_after=2)
+    script = f"""
+import resource, sys, torch
+from headcount.config import from_dict
+from headcount.train import TrainConfig, TrainError, train
+torch.set_num_threads(1)
+torch.cuda.is_available = lambda: False
+resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+try:
+    train(from_dict(TrainConfig, {asdict(tiny())!r}, ""), {str(data)!r}, {str(tmp_path / "full")!r}, resume=True)
+except TrainError as error:
+    sys.exit(str(error))
+"""
+    environment = {**os.environ, "PYTHONPATH": str(Path(points.__file__).parents[1])}
+    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
+    assert ended.returncode == 1 and "cannot be written" in ended.stderr.splitlines()[-1]
+    assert "make room, then go on with --resume" in ended.stderr and not list((tmp_path / "full").rglob("*.new"))
+    train(tiny(), data, tmp_path / "full", resume=True)
+    assert_same_runs(whole, tmp_path / "full")
+
+
+def test_no_memory_names_the_batch_and_the_crop_to_try(data, tmp_path, monkeypatch):
+    def greedy(*_):
+        raise RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 TB")
+
+    run = Run(tiny(), data, tmp_path)
+    monkeypatch.setattr(run, "parallel", greedy)
+    with pytest.raises(TrainError, match=r"no memory for 2 crops of 32x32; try batch = 1, or crop = \[16, 16\]"):
+        run.go(None)
+
+
 def test_a_run_is_not_overwritten_nor_resumed_as_another(data, tmp_path):
     train(tiny(), data, tmp_path, stop_after=2)
     with pytest.raises(TrainError, match="a run is there already; resume it with --resume"):
@@ -224,7 +298,7 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(data, tmp_path):
     with pytest.raises(TrainError, match=r"was run with other settings \(model\); take those"):
         train(other, data, tmp_path, resume=True)
     (tmp_path / "run.json").unlink()  # then the state itself tells
-    with pytest.raises(TrainError, match="of another network or optimizer"):
+    with pytest.raises(TrainError, match="state is of another network or optimizer"):
         train(other, data, tmp_path, resume=True)
     (tmp_path / "state.safetensors").write_bytes(b"torn")
     with pytest.raises(TrainError, match=r"state\.safetensors: cannot be read"):
@@ -251,8 +325,10 @@ def test_changed_data_is_refused_when_resuming(data, tmp_path):
     for sample in points.read(copy / "set", "shanghaitech", "train")[:1]:
         label = sample.image.parents[1] / "ground-truth" / f"GT_{sample.name}.mat"
         fake.shanghaitech_mat(label, np.concatenate([sample.points, [[1.0, 2.0]]]))
-    with pytest.raises(TrainError, match="the data changed since this run began"):
+    with pytest.raises(TrainError, match="the data changed since this run began.* --force"):
         train(tiny(), copy, tmp_path / "run", resume=True)
+    train(tiny(), copy, tmp_path / "run", resume=True, force=True)
+    assert json.loads((tmp_path / "run" / "state.json").read_text())["step"] == 6
 
 
 # What is chosen, and from what
@@ -284,7 +360,7 @@ def test_the_score_weighs_every_set_alike(data, tmp_path, monkeypatch):
 def test_what_is_validated_and_kept_are_the_averaged_weights(data, tmp_path):
     run = Run(tiny(), data, tmp_path, None)
     run.model.train()
-    for batch in loader(run.crops, 2, 0, 3, 0):
+    for batch in loader(run.crops, range(6), 2, 0):
         before = {name: value.clone() for name, value in run.averaged.named_parameters()}
         run.learn(batch)
         decay = min(0.9, (1 + run.step) / (10 + run.step))
