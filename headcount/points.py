@@ -8,17 +8,31 @@ on a test split: `train` always leaves out a fixed tenth, which is `val`; `train
 from __future__ import annotations
 
 import hashlib
-import re
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from . import tables
-from .media import IMAGE_SUFFIXES, MediaError, image_size
-from .tables import PointsError  # defined on the floor below, part of this module's interface
+from . import labels, layouts, tables
+from .entries import (
+    RULES,
+    Entry,
+    Marks,
+    PointsError,  # defined below, part of this module's interface
+    check_pairs,
+    choose,
+    fault,
+    files,
+    mat_points,
+    natural,
+    pairs,
+    size,
+    to_points,
+)
+from .media import IMAGE_SUFFIXES, MediaError
 
 OFFICIAL_SPLITS = ("train", "val", "trainval", "test")
 
@@ -29,7 +43,8 @@ class Sample:
 
     image: path of the picture. points: float32 (N,2), x then y in pixels, all in [0, width) x [0, height).
     roi: float32 (P,2), the polygon in which the data set counts, or None for the whole image; points outside
-    it are kept. scene: the camera, where the set names one. dropped: annotated points outside the image.
+    it are kept. scene: the camera, where the set names one. dropped: annotated points outside the image. rule: how
+    boxes became points, '' where none did.
     """
 
     image: Path
@@ -37,25 +52,35 @@ class Sample:
     roi: np.ndarray | None = None
     scene: str = ""
     dropped: int = 0
+    rule: str = ""
 
     @property
     def name(self) -> str:
         return self.image.stem
 
 
-def read(root: str | Path, format: str, split: str) -> list[Sample]:
+def read(
+    root: str | Path, format: str, split: str, boxes: str | None = None, classes: Sequence[str] = ()
+) -> list[Sample]:
     """Read one split of a data set, in natural order (IMG_2 before IMG_10).
 
-    format: a key of READERS. split: `train` (official train less the validation list), `val`, `trainval`,
-    `test`; in ucf_cc_50 `all`, `train` and `fold1-train` .. `fold5-test`; in csv, json, coco also `all` and names of
-    their own. Points outside their image are dropped, with one warning for them all. Raises PointsError.
+    format: a key of READERS, or `auto`. split: `train` (official train less the validation list), `val`, `trainval`,
+    `test`; in ucf_cc_50 `all`, `train` and `fold1-train` .. `fold5-test`; in all but shanghaitech and worldexpo also
+    `all`, and in csv, json, coco names of their own. boxes: where a box's point lies, `head` or `centre`, None for what
+    suits its class (entries.box_points). classes: what is counted, where a format names classes; else heads or people.
+    Points outside their image are dropped, with one warning for them all. Raises PointsError.
     """
     root = Path(root).expanduser()
-    if format not in READERS:
-        raise PointsError(f"{root}: unknown format '{format}'; choose one of {', '.join(READERS)}")
+    if format != "auto" and format not in READERS:
+        raise PointsError(f"{root}: unknown format '{format}'; choose one of {', '.join(READERS)}, or auto")
     if not root.exists():
         raise PointsError(f"{root}: no such file or folder; check the path")
-    samples = READERS[format](root, split)
+    if format == "auto":
+        from .formats import detect
+
+        format, _ = detect(root)
+    options = _box_options(root, format, boxes, classes)
+    samples = READERS[format](root, split, **options)
     if not samples:
         raise PointsError(f"{root}: no images in split '{split}'; check the path and the split")
     outside = [sample for sample in samples if sample.dropped]
@@ -93,15 +118,15 @@ def read_shanghaitech(root: Path, split: str) -> list[Sample]:
     part = _shanghaitech_part(root)
     folder = part / ("test_data" if split == "test" else "train_data")
     labels = next((path for path in sorted(folder.glob("ground[-_]truth"))), folder / "ground-truth")
-    images = {path.stem: path for path in _files(folder / "images", IMAGE_SUFFIXES)}
-    mats = {path.stem.removeprefix("GT_"): path for path in _files(labels, (".mat",))}
-    _check_pairs(images, mats)
+    images = {path.stem: path for path in files(folder / "images", IMAGE_SUFFIXES)}
+    mats = {path.stem.removeprefix("GT_"): path for path in files(labels, (".mat",))}
+    check_pairs(images, mats)
     names = set(images)
     if split in ("train", "val"):
         val, excluded = _shanghaitech_lists(names)
         names = val if split == "val" else names - val - excluded
     return [
-        _sample(images[name], _mat_points(mats[name], lambda mat: mat["image_info"][0, 0][0, 0][0]))
+        _sample(images[name], mat_points(mats[name], lambda mat: mat["image_info"][0, 0][0, 0][0]))
         for name in images
         if name in names
     ]
@@ -137,9 +162,9 @@ def read_ucf_cc_50(root: Path, split: str) -> list[Sample]:
     folds = [line.split() for line in split_list("ucf_cc_50_folds")]  # [["fold1", "12"], ...]
     known = sorted({f"{fold}-{kind}" for fold, _ in folds for kind in OFFICIAL_SPLITS})
     _check_split(root, split, ("all", "train", *known))
-    images = {path.stem: path for path in _files(root, IMAGE_SUFFIXES)}
-    mats = {path.stem.removesuffix("_ann"): path for path in _files(root, (".mat",))}
-    _check_pairs(images, mats)
+    images = {path.stem: path for path in files(root, IMAGE_SUFFIXES)}
+    mats = {path.stem.removesuffix("_ann"): path for path in files(root, (".mat",))}
+    check_pairs(images, mats)
     names = set(images)
     if split == "train":
         names -= set(split_list("ucf_cc_50_excluded"))
@@ -149,7 +174,7 @@ def read_ucf_cc_50(root: Path, split: str) -> list[Sample]:
         val = held_out(names - test)
         names = {"test": test, "val": val, "train": names - test - val, "trainval": names - test}[kind]
     return [
-        _sample(images[name], _mat_points(mats[name], lambda mat: mat["annPoints"])) for name in images if name in names
+        _sample(images[name], mat_points(mats[name], lambda mat: mat["annPoints"])) for name in images if name in names
     ]
 
 
@@ -163,7 +188,7 @@ def read_worldexpo(root: Path, split: str) -> list[Sample]:
     _check_split(root, split, OFFICIAL_SPLITS)
     kind = "test" if split == "test" else "train"
     labels = root / f"{kind}_label"
-    images = _files(root / f"{kind}_frame", IMAGE_SUFFIXES, "**/*")
+    images = files(root / f"{kind}_frame", IMAGE_SUFFIXES, "**/*")
     if split in ("train", "val"):
         val = held_out(image.name[:6] for image in images)
         images = [image for image in images if (image.name[:6] in val) == (split == "val")]
@@ -174,7 +199,7 @@ def read_worldexpo(root: Path, split: str) -> list[Sample]:
         scene = image.name[:6]
         mat = labels / scene / f"{image.stem}.mat"
         if mat.is_file() and mat.stat().st_size:
-            points = _mat_points(mat, lambda mat: mat["point_position"])
+            points = mat_points(mat, lambda mat: mat["point_position"])
             samples.append(_sample(image, points, rois[scene], scene))
         else:
             bare.append(mat)
@@ -186,7 +211,7 @@ def read_worldexpo(root: Path, split: str) -> list[Sample]:
 
 def _worldexpo_roi(path: Path) -> np.ndarray:
     axes = ("maskVerticesXCoordinates", "maskVerticesYCoordinates")  # (P,1) each
-    polygon = _mat_points(path, lambda mat: np.column_stack([mat[axis].ravel() for axis in axes]))
+    polygon = mat_points(path, lambda mat: np.column_stack([mat[axis].ravel() for axis in axes]))
     return polygon.astype(np.float32)  # (P,2)
 
 
@@ -201,10 +226,6 @@ def read_json(root: Path, split: str) -> list[Sample]:
     return _read_table(root, split, ".json", tables.parse_json)
 
 
-def read_coco(root: Path, split: str) -> list[Sample]:
-    return _read_table(root, split, ".json", tables.parse_coco)
-
-
 def _read_table(root: Path, split: str, suffix: str, parse: Callable[[Path], list[dict]]) -> list[Sample]:
     """root is the file, or a folder with <split><suffix>, which is taken whole, or with one such file."""
     if root.is_file():
@@ -215,10 +236,10 @@ def _read_table(root: Path, split: str, suffix: str, parse: Callable[[Path], lis
         return _table_samples(train, _of_split(train, unmarked, split))  # a tenth of it is val
     if own.is_file():
         return _table_samples(own, parse(own))
-    files = _files(root, (suffix,))
-    if len(files) != 1:
-        raise PointsError(f"{root}: {len(files)} {suffix} files, none is {own.name}; give the file itself")
-    return _table_samples(files[0], _of_split(files[0], parse(files[0]), split))
+    found = files(root, (suffix,))
+    if len(found) != 1:
+        raise PointsError(f"{root}: {len(found)} {suffix} files, none is {own.name}; give the file itself")
+    return _table_samples(found[0], _of_split(found[0], parse(found[0]), split))
 
 
 def _of_split(file: Path, entries: list[dict], split: str) -> list[dict]:
@@ -241,22 +262,99 @@ def _of_split(file: Path, entries: list[dict], split: str) -> list[dict]:
 
 def _table_samples(file: Path, entries: list[dict]) -> list[Sample]:
     samples = []
-    for entry in sorted(entries, key=lambda entry: _natural(entry["image"])):
+    for entry in sorted(entries, key=lambda entry: natural(entry["image"])):
         where = f"{file}, {entry['image']}"
-        roi = None if entry.get("roi") is None else _pairs(entry["roi"], where).astype(np.float32)
-        points, scene = _pairs(entry["points"], where), str(entry.get("scene") or "")
-        samples.append(_sample(file.parent / entry["image"], points, roi, scene))
+        image, scene = file.parent / entry["image"], str(entry.get("scene") or "")
+        try:
+            roi = None if entry.get("roi") is None else pairs(entry["roi"], where).astype(np.float32)
+            points = pairs(entry["points"], where)
+        except PointsError as error:
+            fault(error)
+            continue
+        samples.append(_sample(image, points, roi, scene))
     return samples
 
 
-READERS: dict[str, Callable[[Path, str], list[Sample]]] = {
+# Layouts and labelling tools
+
+
+def read_layout(
+    parse: Callable[[Path], list[Entry]],
+    root: Path,
+    split: str,
+    boxes: str | None = None,
+    classes: Sequence[str] = (),
+) -> list[Sample]:
+    """One split of what `parse` lists; `all` is every image. The classes are chosen over all splits, so that each split
+    counts the same things."""
+    entries = sorted(parse(root), key=lambda entry: natural(str(entry.image)))
+    if not entries:
+        raise PointsError(f"{root}: holds no annotations of this format; check the path, or try the format auto")
+    home = root if root.is_dir() else root.parent
+    listed = [{"image": _relative(entry.image, home), "split": entry.split, "entry": entry} for entry in entries]
+    wanted = [item["entry"] for item in _of_split(root, listed, split)]
+    loaded = [(entry, marks) for entry in wanted if (marks := _marks(entry)) is not None]
+    named = {label for _, marks in loaded for label in marks.labels}
+    if named:
+        ours = {id(entry) for entry in wanted}
+        named |= {label for entry in entries if id(entry) not in ours for label in _labels(entry)}
+    if classes and not named:
+        raise PointsError(f"{root}: this format has no classes; leave out --classes")
+    if boxes and loaded and not any(len(marks.boxes) for _, marks in loaded):
+        raise PointsError(f"{root}: has points and no boxes; leave out --boxes")
+    chosen = choose(named, classes, root)
+    samples = []
+    for entry, marks in loaded:
+        try:
+            points, rule = to_points(marks, boxes, chosen, *size(entry.image))
+        except PointsError as error:
+            fault(error)
+            continue
+        roi = None if marks.roi is None else marks.roi.astype(np.float32)
+        samples.append(_sample(entry.image, points, roi, entry.scene, rule))
+    return samples
+
+
+def _marks(entry: Entry) -> Marks | None:
+    try:
+        return entry.load()
+    except PointsError as error:
+        fault(error)
+        return None
+
+
+def _labels(entry: Entry) -> tuple[str, ...]:
+    """The classes in an image of another split, whose faults are not ours."""
+    try:
+        return entry.load().labels
+    except PointsError:
+        return ()
+
+
+def _relative(image: Path, root: Path) -> str:
+    return image.relative_to(root).as_posix() if image.is_relative_to(root) else image.as_posix()
+
+
+def _box_options(root: Path, format: str, boxes: str | None, classes: Sequence[str]) -> dict:
+    """What a reader is given beside root and split. Raises PointsError where the format has no boxes or classes."""
+    if boxes is not None and boxes not in RULES:
+        raise PointsError(f"{root}: boxes is '{boxes}'; choose head or centre")
+    options = {"boxes": boxes, "classes": tuple(classes)} if boxes or classes else {}
+    if options and format in POINTS_ONLY:
+        raise PointsError(f"{root}: {format} has points, no boxes and no classes; leave out boxes and classes")
+    return options
+
+
+PARSERS = layouts.LAYOUTS | labels.LABELS | {"coco": tables.coco}  # (root) -> the entries of every split
+READERS: dict[str, Callable[..., list[Sample]]] = {  # (root, split), and where there are boxes (.., boxes, classes)
     "shanghaitech": read_shanghaitech,
     "ucf_cc_50": read_ucf_cc_50,
     "worldexpo": read_worldexpo,
     "csv": read_csv,
     "json": read_json,
-    "coco": read_coco,
+    **{name: partial(read_layout, parse) for name, parse in PARSERS.items()},
 }
+POINTS_ONLY = ("shanghaitech", "ucf_cc_50", "worldexpo", "csv", "json")
 WRITERS: dict[str, Callable[[list[Sample], Path], None]] = {
     "csv": tables.write_csv,
     "json": tables.write_json,
@@ -286,87 +384,14 @@ def _check_split(root: Path, split: str, known: Iterable[str]) -> None:
 # Small parts
 
 
-def _sample(image: Path, points: np.ndarray, roi: np.ndarray | None = None, scene: str = "") -> Sample:
+def _sample(image: Path, points: np.ndarray, roi: np.ndarray | None = None, scene: str = "", rule: str = "") -> Sample:
     """points: float64 (N,2) as annotated; those outside the image are dropped and counted."""
-    size = np.array(_size(image))  # width, height
-    inside = ((points >= 0) & (points < size)).all(axis=1)  # (N,)
+    try:
+        extent = np.array(size(image))  # width, height
+    except PointsError as error:
+        fault(error)
+        return Sample(image, np.zeros((0, 2), np.float32), roi, scene)
+    inside = ((points >= 0) & (points < extent)).all(axis=1)  # (N,)
     # Rounding to float32 must not carry a point over the far border.
-    kept = np.minimum(points[inside].astype(np.float32), np.nextafter(size.astype(np.float32), np.float32(0)))
-    return Sample(image, kept, roi, scene, int((~inside).sum()))
-
-
-def _pairs(values: object, where: str | Path) -> np.ndarray:
-    """float64 (N,2); an empty array of any shape is nobody."""
-    try:
-        array = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
-        array = np.full(1, np.nan)
-    if array.size == 0:
-        return np.zeros((0, 2))
-    if array.ndim != 2 or array.shape[1] != 2 or not np.isfinite(array).all():
-        raise PointsError(f"{where}: points must be rows of two finite numbers, x and y; correct them")
-    return array
-
-
-def _size(image: Path) -> tuple[int, int]:
-    try:
-        return image_size(image)
-    except MediaError as error:  # it names the file
-        raise PointsError(f"{error}; restore the image or remove its annotation") from None
-
-
-def _mat_points(path: Path, take: Callable[[dict], np.ndarray]) -> np.ndarray:
-    """What `take` finds among the variables of a .mat file, float64 (N,2)."""
-    variables = _mat(path)
-    try:
-        values = take(variables)
-    except (KeyError, IndexError, TypeError, ValueError):
-        raise PointsError(f"{path}: not an annotation of this data set; unpack the set again") from None
-    return _pairs(values, path)
-
-
-def _mat(path: Path) -> dict:
-    """The variables of a .mat file, of MATLAB 5 (scipy) or 7.3 (HDF5, h5py)."""
-    if not path.is_file():
-        raise PointsError(f"{path}: no such annotation; unpack the data set again")
-    try:
-        from scipy.io import loadmat
-
-        try:
-            return loadmat(path)
-        except NotImplementedError:  # scipy's word for version 7.3
-            return _mat_73(path)
-    except ImportError as error:
-        raise PointsError(f"{path}: reading it needs {error.name}; pip install {error.name}") from None
-    except Exception as error:  # a damaged file can fail anywhere in the parser
-        reason = " ".join(str(error).split())
-        raise PointsError(f"{path}: damaged .mat file ({reason}); unpack the data set again") from None
-
-
-def _mat_73(path: Path) -> dict:
-    import h5py
-
-    with h5py.File(path) as file:  # axes are reversed; an empty array is stored as its shape
-        arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        return {
-            name: np.zeros((0, 2)) if item.attrs.get("MATLAB_empty") else item[()].T for name, item in arrays.items()
-        }
-
-
-def _files(folder: Path, suffixes: Iterable[str], pattern: str = "*") -> list[Path]:
-    """Files in natural order, less the dot files that archives made on a Mac leave behind."""
-    if not folder.is_dir():
-        raise PointsError(f"{folder}: no such folder; unpack the data set again, or check the path")
-    found = [path for path in folder.glob(pattern) if path.suffix.lower() in suffixes and path.name[0] != "."]
-    return sorted(found, key=lambda path: _natural(str(path)))
-
-
-def _check_pairs(images: dict[str, Path], labels: dict[str, Path]) -> None:
-    for name in sorted(images.keys() ^ labels.keys(), key=_natural):
-        path, missing = (images[name], "annotation") if name in images else (labels[name], "image")
-        raise PointsError(f"{path}: has no {missing}; unpack the data set again, or remove the file")
-
-
-def _natural(text: str) -> list:
-    """A sort key that takes digits as numbers; text and numbers alternate, so any two keys compare."""
-    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", text))]
+    kept = np.minimum(points[inside].astype(np.float32), np.nextafter(extent.astype(np.float32), np.float32(0)))
+    return Sample(image, kept, roi, scene, int((~inside).sum()), rule)

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from .entries import PointsError
 from .media import image_size, list_images
-from .tables import PointsError, parse_csv, write_entries
+from .tables import parse_csv, write_entries
 
 TABLE = "points.csv"
 MOST = 200_000  # points in one photo

@@ -29,12 +29,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from . import __version__
 from .api import ERRORS, add_counting, add_project, add_upkeep, add_videos
+from .entries import PointsError
 from .jobs import Full as JobsFull
 from .media import MediaError
 from .pool import Full
 from .regions import RegionError
 from .service import KEY, METRICS, Refused, ServeSettings, Service
-from .tables import PointsError
 from .uploads import VideoRefused
 
 log = logging.getLogger("headcount")

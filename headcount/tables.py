@@ -1,26 +1,28 @@
-"""Annotation files of one's own: CSV, JSON and COCO keypoints, parsed into entries and written from samples.
+"""Annotation files of one's own: CSV, JSON and COCO, parsed and written.
 
-Unusual: this is the floor under points.py, which turns entries into samples. An entry is a dict, one an
-image: `image` (path as written), `points` [[x, y], ...], and where the file has them `roi`, `scene`, `split`.
+Unusual: this lies under points.py, which makes samples of what is parsed. A row of our CSV and JSON is a dict, one an
+image: `image` (path as written), `points` [[x, y], ...], and where the file has them `roi`, `scene`, `split`. COCO
+comes from anywhere, and is opened with the care of the other labelling tools (entries.py).
 """
 
 from __future__ import annotations
 
 import csv
 import json
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .entries import Entry, Images, Mark, Marks, PointsError, attempt, files, load_json, marks_of, pairs, split_of
 from .media import image_size
 
 if TYPE_CHECKING:
     from .points import Sample
-
-
-class PointsError(ValueError):
-    """An annotation that cannot be used: which file, what is wrong, what to do; one line."""
 
 
 def parse_csv(file: Path) -> list[dict]:
@@ -59,7 +61,7 @@ def _add_row(entries: dict[str, dict], row: dict, where: str) -> None:
 
 def parse_json(file: Path) -> list[dict]:
     """{"images": [entry, ...]}, each entry as the head of this module has it."""
-    data = _load(file)
+    data = load_json(file)
     try:
         return [{**entry, "image": str(entry["image"]), "points": entry["points"]} for entry in data["images"]]
     except (KeyError, TypeError):
@@ -67,38 +69,80 @@ def parse_json(file: Path) -> list[dict]:
         raise PointsError(f"{file}: must be {shape}; correct it") from None
 
 
-def parse_coco(file: Path) -> list[dict]:
-    """COCO keypoints: one point a person, the keypoint `head`, else `nose`, else the first labelled one."""
-    data = _load(file)
-    try:
-        named = {kind["id"]: kind["keypoints"] for kind in data["categories"] if "keypoints" in kind}
-        entries = {image["id"]: {**image, "image": str(image["file_name"]), "points": []} for image in data["images"]}
-        for person in data["annotations"]:
-            if person["category_id"] in named:  # the other categories are not people
-                point = _head(person, named[person["category_id"]], file)
-                entries[person["image_id"]]["points"].append(point)
-    except (KeyError, TypeError) as error:
-        raise PointsError(f"{file}: not a COCO keypoint file ({error}); export it again") from None
-    if not named:
-        raise PointsError(f"{file}: no category has keypoints; boxes are not read, export keypoints")
+def coco(root: Path) -> list[Entry]:
+    """COCO: keypoints where a person has them, else boxes. A file, or a folder of them, or of a folder for each split.
+
+    A person's point is the keypoint `head`, else `nose`, else the first labelled one; without any, its box. Where a
+    category has keypoints, the categories that have none are not people. A box with `iscrowd` is many people,
+    uncounted, and is passed over. A split is an image's field `split`, else what the file or its folder is named after;
+    `roi` and `scene` are fields of an image too. A picture lies anywhere below root, or where an absolute path says, as
+    headcount writes it.
+    """
+    home = root if root.is_dir() else root.parent
+    found = [root] if root.is_file() else files(root, (".json",)) or files(root, (".json",), "*/*")
+    images = Images(home.parent if root.is_file() and home.name == "annotations" else home)
+    entries: dict[Path, Entry] = {}
+    for file in found:
+        data = load_json(file)
+        if len(found) > 1 and (not isinstance(data, dict) or "categories" not in data):
+            continue  # captions, and what else lies there
+        split = "" if root.is_file() else split_of(file, root) or _stem_split(file, len(found) > 1)
+        for entry in _coco_entries(data, file, images, split):
+            if entry.image in entries:
+                raise PointsError(f"{file}: {entry.image.name} is in another file too; give one of the files itself")
+            entries[entry.image] = entry
     return list(entries.values())
 
 
-def _head(person: dict, names: list[str], file: Path) -> tuple[float, float]:
-    flat = person.get("keypoints") or []  # x, y, visibility of each keypoint; visibility 0: not labelled
-    triples = zip(names, flat[0::3], flat[1::3], flat[2::3], strict=False)
-    labelled = {name: (x, y) for name, x, y, visible in triples if visible}
-    if not labelled:
-        number = person.get("id")
-        raise PointsError(f"{file}: annotation {number} has no labelled keypoint; give each person one")
-    return labelled.get("head") or labelled.get("nose") or next(iter(labelled.values()))
+def _stem_split(file: Path, several: bool) -> str:
+    named = re.search(r"(?<![a-z])(train|val|test)(?![a-z])", file.stem.lower())
+    return named.group() if named else file.stem if several else ""
 
 
-def _load(file: Path) -> dict:
+def _coco_entries(data: Any, file: Path, images: Images, split: str) -> list[Entry]:
     try:
-        return json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
-        raise PointsError(f"{file}: not readable as JSON ({error}); export it again") from None
+        kinds = {kind["id"]: kind for kind in data["categories"]}
+        posed = {number for number, kind in kinds.items() if "keypoints" in kind}
+        marks: dict[Any, list[Mark]] = {image["id"]: [] for image in data["images"]}
+        for thing in data["annotations"]:
+            kind = kinds[thing["category_id"]]
+            if not thing.get("iscrowd") and (not posed or kind["id"] in posed):
+                label = "person" if posed else str(kind.get("name") or kind["id"])
+                marks[thing["image_id"]].append((label, _coco_place(thing, kind, file)))
+        if not posed and not any("name" in kind for kind in kinds.values()):
+            raise PointsError(f"{file}: no category has keypoints, and boxes are not read without names; export names")
+        placed = [(attempt(_coco_image, str(i["file_name"]), file, images), i, marks[i["id"]]) for i in data["images"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise PointsError(f"{file}: not a COCO keypoint file, nor one of boxes ({error}); export it again") from None
+    return [
+        Entry(p, partial(_coco_marks, m, i, file), str(i.get("split") or split), str(i.get("scene") or ""))
+        for p, i, m in placed
+        if p is not None
+    ]
+
+
+def _coco_image(name: str, file: Path, images: Images) -> Path:
+    return Path(name) if Path(name).is_absolute() and Path(name).is_file() else images.find(name, file, file.parent)
+
+
+def _coco_marks(found: list[Mark], image: dict, file: Path) -> Marks:
+    where = f"{file}, {image['file_name']}"
+    roi = None if image.get("roi") is None else pairs(image["roi"], where)
+    return replace(marks_of(found, where), roi=roi)
+
+
+def _coco_place(thing: dict, kind: dict, file: Path) -> Iterable[float]:
+    flat = thing.get("keypoints") or []  # x, y, visibility of each keypoint; visibility 0: not labelled
+    triples = zip(kind.get("keypoints", ()), flat[0::3], flat[1::3], flat[2::3], strict=False)
+    joints = {name: (x, y) for name, x, y, visible in triples if visible}
+    if joints:
+        return joints.get("head") or joints.get("nose") or next(iter(joints.values()))
+    if thing.get("bbox") is None or len(thing["bbox"]) != 4:
+        raise PointsError(
+            f"{file}: annotation {thing.get('id')} has no labelled keypoint and no box; give each person one"
+        )
+    left, top, width, height = thing["bbox"]
+    return left, top, left + width, top + height
 
 
 def write_csv(samples: list[Sample], path: Path) -> None:

@@ -208,6 +208,49 @@ main(sys.argv[1:])
     assert (done.returncode, done.stderr) == (0, "") and not list(home.iterdir())
 
 
+def test_convert_then_check_then_evaluate(run, tmp_path, model):
+    """A YOLO folder becomes a table that the other commands take."""
+    fake.yolo(tmp_path / "set")
+    out = tmp_path / "set" / "points.csv"
+    code, text, err = run("convert", tmp_path / "set", "--out", out)
+    assert (code, err) == (0, "") and "this looks like yolo" in text and "9 images, 15 people" in text
+    code, text, _ = run("convert", tmp_path / "set", "--from", "yolo", "--out", out, "--classes", "car, person")
+    assert code == 0 and "9 images, 24 people" in text and "boxes of car: centre, boxes of person: head" in text
+    report = tmp_path / "report.json"
+    code, text, err = run("check", out, "--split", "test", "--json", report)
+    assert (code, err) == (0, "") and text.rstrip().endswith("0 errors, 0 warnings")
+    assert json.loads(report.read_text())["splits"] == {"test": {"images": 3, "points": 8}}
+    code, text, _ = run("evaluate", out, "--model", model)
+    assert code == 0 and "all" in text
+
+
+def test_check_fails_where_a_test_photo_is_trained_on(run, tmp_path, photos):
+    rows = "image,x,y,split\nday/crowd.png,5,5,train\nday/again.png,5,5,test\n"
+    (photos / "points.csv").write_text(rows)
+    (photos / "day/again.png").write_bytes((photos / "day/crowd.png").read_bytes())
+    (photos / "night/crowd.png").unlink()
+    code, out, err = run("check", photos, "--sheet", tmp_path / "sheet.jpg")
+    assert (code, err) == (1, "") and "shows the photo of test again.png (to the pixel; 1 and 1 people)" in out
+    assert (tmp_path / "sheet.jpg").stat().st_size > 1000
+
+
+def test_convert_and_check_refuse_in_one_line(run, tmp_path):
+    fake.voc(tmp_path / "set")
+    (tmp_path / "set/Annotations/0001.xml").write_text("<annotation>")
+    for command, code, says in (
+        (["convert", tmp_path / "set", "--out", tmp_path / "out.csv"], 1, "0001.xml: not readable as XML"),
+        (["convert", tmp_path / "set", "--out", tmp_path], 2, "is a folder"),
+        (["convert", tmp_path / "set", "--from", "runes", "--out", tmp_path / "out.csv"], 1, "unknown format 'runes'"),
+        (["convert", tmp_path / "none", "--out", tmp_path / "out.csv"], 1, "no such file or folder"),
+        (["check", tmp_path / "none"], 1, "no such file or folder"),
+        (["check", tmp_path / "set", "--sheet", tmp_path / "sheet.gif"], 2, "written as .png, .jpg or .webp"),
+        (["check"], 2, "name the folder of a data set"),
+    ):
+        found, out, err = run(*command)
+        assert found == code and says in err and not out and "Traceback" not in err
+    assert not (tmp_path / "out.csv").exists()
+
+
 def test_info(run, model):
     code, out, _ = run("info", "--model", model)
     assert code == 0 and "openvino" in out and "white" in out and "4 px" in out
@@ -222,7 +265,7 @@ def test_demo_tells_the_true_number(run, tmp_path):
 def test_help_names_every_command(run):
     code, out, _ = run("--help")
     assert code == 0
-    assert all(command in out for command in ("count", "evaluate", "train", "export", "info", "demo"))
+    assert all(command in out for command in ("count", "evaluate", "convert", "check", "train", "info"))
 
 
 def test_counting_needs_no_torch_and_training_says_what_it_needs(photos, model):

@@ -269,7 +269,7 @@ def test_a_bad_table_is_named(tmp_path, name, content, says):
 @pytest.mark.parametrize(
     ("format", "split", "says"),
     [
-        ("voc", "train", "unknown format 'voc'; choose one of shanghaitech"),
+        ("pascal", "train", "unknown format 'pascal'; choose one of shanghaitech"),
         ("shanghaitech", "all", "no split 'all'; choose one of train, val, trainval, test"),
         ("worldexpo", "train", "no such folder"),
     ],
