@@ -21,6 +21,7 @@ from xml.parsers import expat
 
 import numpy as np
 
+from . import matlab
 from .media import IMAGE_SUFFIXES, MediaError, image_size
 
 MAX_BYTES = 1 << 29  # 512 MB: COCO's largest table has 450
@@ -357,30 +358,31 @@ def taken(path: Path, variables: dict, take: Callable[[dict], Any]) -> Any:
 
 
 def mat(path: Path) -> dict:
-    """The variables of a .mat file, of MATLAB 5 (scipy) or 7.3 (HDF5, h5py)."""
+    """The variables of a .mat file, of MATLAB 5 or 7.3 (HDF5, h5py)."""
     if not path.is_file():
         raise PointsError(f"{path}: no such annotation; unpack the data set again")
     try:
-        from scipy.io import loadmat
-
-        try:
-            return loadmat(path)
-        except NotImplementedError:  # scipy's word for version 7.3
-            return _mat_73(path)
-    except ImportError as error:
-        raise PointsError(f"{path}: reading it needs {error.name}; pip install {error.name}") from None
-    except Exception as error:  # a damaged file can fail anywhere in the parser
+        return matlab.load(path)
+    except NotImplementedError:  # version 7.3
+        return _mat_73(path)
+    except (OSError, ValueError) as error:
         raise PointsError(f"{path}: damaged .mat file ({_reason(error)}); unpack the data set again") from None
 
 
 def _mat_73(path: Path) -> dict:
-    import h5py
+    try:
+        import h5py
 
-    with h5py.File(path) as file:  # axes are reversed; an empty array is stored as its shape
-        arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
-        return {
-            name: np.zeros((0, 2)) if item.attrs.get("MATLAB_empty") else item[()].T for name, item in arrays.items()
-        }
+        with h5py.File(path) as file:  # axes are reversed; an empty array is stored as its shape
+            arrays = {name: item for name, item in file.items() if isinstance(item, h5py.Dataset)}
+            return {
+                name: np.zeros((0, 2)) if item.attrs.get("MATLAB_empty") else item[()].T
+                for name, item in arrays.items()
+            }
+    except ImportError as error:
+        raise PointsError(f"{path}: reading it needs {error.name}; pip install {error.name}") from None
+    except Exception as error:  # a damaged file can fail anywhere in HDF5
+        raise PointsError(f"{path}: damaged .mat file ({_reason(error)}); unpack the data set again") from None
 
 
 def mask_polygon(mask: np.ndarray, where: Path) -> np.ndarray:

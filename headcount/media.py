@@ -231,6 +231,8 @@ def _open(source: Source, max_pixels: int | None):
 
 def check_file(path: str | os.PathLike, kind: str) -> None:
     """Raise MediaError unless `path` is a readable file with something in it."""
+    if "\0" in os.fsdecode(path):
+        raise MediaError(f"{os.fsdecode(path)!r}: no file has such a name; check the list it comes from")
     try:
         if os.path.isdir(path):
             raise MediaError(f"{path}: is a folder; give a {kind} file")

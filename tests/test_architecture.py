@@ -11,6 +11,7 @@ FLOORS = [
         *(
             "__init__",
             "points",
+            "matlab",
             "tables",
             "entries",
             "layouts",

@@ -78,10 +78,12 @@ def film(suffix: str):
     return prepare
 
 
-def annotated(write, format: str, split: str, file: str):
+def annotated(write, format: str, split: str, pattern: str):
+    """A folder in a format, of which the first file that matches is damaged."""
+
     def prepare(folder: Path):
         write(folder)
-        return folder / file, lambda: points.read(folder, format, split)
+        return sorted(folder.rglob(pattern))[0], lambda: points.read(folder, format, split)
 
     return prepare
 
@@ -132,8 +134,24 @@ TARGETS = {
     "mp4": film(".mp4"),
     "webm": film(".webm"),
     "shanghaitech": annotated(fake.shanghaitech, "shanghaitech", "test", "test_data/ground-truth/GT_IMG_1.mat"),
+    "ucf_qnrf": annotated(fake.ucf_qnrf, "ucf_qnrf", "all", "*_ann.mat"),
+    "nwpu": annotated(fake.nwpu, "nwpu", "all", "*.json"),
+    "jhu": annotated(fake.jhu, "jhu", "all", "gt/*.txt"),
+    "ucsd": annotated(fake.ucsd, "ucsd", "all", "*.mat"),
+    "carpk": annotated(fake.carpk, "carpk", "all", "Annotations/*.txt"),
+    "trancos": annotated(fake.trancos, "trancos", "all", "*.txt"),
+    "visdrone": annotated(fake.visdrone, "visdrone", "all", "annotations/*.txt"),
+    "p2pnet": annotated(fake.p2pnet, "p2pnet", "all", "*.list"),
+    "yolo": annotated(fake.yolo, "yolo", "all", "labels/*/*.txt"),
+    "yolo's classes": annotated(fake.yolo, "yolo", "all", "data.yaml"),
+    "voc": annotated(fake.voc, "voc", "all", "*.xml"),
+    "cvat": annotated(fake.cvat_images, "cvat", "all", "*.xml"),
+    "cvat, video": annotated(fake.cvat_video, "cvat", "all", "*.xml"),
+    "labelme": annotated(fake.labelme, "labelme", "all", "*.json"),
+    "labelstudio": annotated(fake.labelstudio, "labelstudio", "all", "*.json"),
     "csv": annotated(fake.csv_table, "csv", "train", "points.csv"),
     "coco": annotated(fake.coco, "coco", "all", "person_keypoints.json"),
+    "coco, boxes": annotated(fake.coco_boxes, "coco", "all", "*.json"),
     "regions": regions,
     "recipe": recipe,
     "rows of csv": rows("csv", "path,count,low,high,error\na.jpg,12.5,10,14,\nb.jpg,,,,broken\n"),
