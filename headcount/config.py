@@ -194,7 +194,8 @@ def check_same(config: TrainConfig, out: Path) -> None:
     except (OSError, ValueError, KeyError):  # no run, or none that says what it was
         return
     config.model.min_side = config.data.min_side  # as a run does
-    now = json.loads(json.dumps(asdict(config)))
+    before = asdict(from_dict(TrainConfig, before, str(out / "run.json")))  # settings newer than the run: as by default
+    now = asdict(from_dict(TrainConfig, json.loads(json.dumps(asdict(config))), "the recipe"))
     free = {"save_every", "workers", "tensorboard"}
     different = [key for key in before if before[key] != now.get(key) and key not in free]
     if different:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch.utils.data import default_collate
 
-from . import points
+from . import points, state
 from .config import SetConfig, TrainConfig, TrainError, check_same, circumstances, load_recipe, override
 from .counter import Counter
 from .data import Crops, Picture, open_pictures
@@ -151,15 +151,14 @@ def perform(job: Job, lab: Lab) -> dict[str, Any]:
         perform(start[0], lab)
     print(f"{lab.budget}: {job.folder}", file=sys.stderr, flush=True)
     train(config, lab.data, run, resume=True, backbone_weights=lab.backbone_weights)
-    numbers = json.loads((run / "state.json").read_text())
+    numbers, _, _ = state.read(run)
     if numbers["step"] < numbers["total"]:  # Ctrl-C: the run saved itself, and is no row yet
         raise KeyboardInterrupt
     result = measure(job, config, lab)
     draft = run / "result.json.new"
     draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draft.replace(run / "result.json")
-    for name in ("state.safetensors", "state.json"):  # a finished run has no use for it, and it is the largest file
-        (run / name).unlink(missing_ok=True)
+    state.forget(run)  # a finished run has no use for it, and it is the largest file
     return result
 
 

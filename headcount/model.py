@@ -194,17 +194,22 @@ def config_from_dict(values: dict) -> ModelConfig:
 
 
 def save(model: CountingModel, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
-    """Write config.json and model.safetensors into `folder`, each whole or not at all (write, then rename)."""
+    """Write config.json and model.safetensors into `folder`: both drafts are on the disk before either takes its name,
+    and weights never stand beside the settings of another network."""
     from safetensors.torch import save_file
 
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = {k: v.detach().cpu().contiguous() for k, v in (weights or model.state_dict()).items()}
-    (folder / "calibration.json").unlink(missing_ok=True)  # it is of the weights before
+    config, text = folder / "config.json", json.dumps(asdict(model.config), indent=2) + "\n"
     save_file(state, folder / "model.safetensors.new", metadata={"format": "pt"})
-    (folder / "config.json.new").write_text(json.dumps(asdict(model.config), indent=2) + "\n")
+    (folder / "config.json.new").write_text(text)
     for name in ("model.safetensors", "config.json"):
         flush(folder / f"{name}.new")
+    (folder / "calibration.json").unlink(missing_ok=True)  # it is of the weights before
+    if config.exists() and config.read_bytes() != text.encode():
+        config.unlink()
+    for name in ("model.safetensors", "config.json"):
         (folder / f"{name}.new").replace(folder / name)
 
 

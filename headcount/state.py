@@ -20,6 +20,7 @@ from .config import TrainError
 from .media import flush
 
 NEWEST, BEFORE, NUMBERS = "state.safetensors", "state.before.safetensors", "state.json"
+DAMAGED = "state.damaged.safetensors"
 
 
 def exists(out: Path) -> bool:
@@ -56,6 +57,18 @@ def read(out: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     raise TrainError(f"{wrong[0]}; start a new run in another folder")
 
 
+def set_aside(out: Path) -> None:
+    """Rename a newest state that cannot be read: the next save would put it in the place of the good one before it."""
+    if (out / NEWEST).exists():
+        (out / NEWEST).replace(out / DAMAGED)
+
+
+def forget(out: Path) -> None:
+    """Remove what only resuming needs."""
+    for name in (NEWEST, BEFORE, NUMBERS, DAMAGED):
+        (out / name).unlink(missing_ok=True)
+
+
 def read_file(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     from safetensors import SafetensorError, safe_open
 
@@ -64,7 +77,7 @@ def read_file(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         numbers = json.loads(metadata["numbers"])
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:  # torch opens the file too
         raise TrainError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
     if metadata.get("checksum", checksum(tensors)) != checksum(tensors):
         raise TrainError(f"{file}: is damaged (its checksum differs)")

@@ -8,6 +8,7 @@ if it had never stopped. Under torchrun several processes do this together (rank
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import csv
 import ctypes
@@ -17,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -32,8 +33,9 @@ from .counter import at_cells
 from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole
 from .engines import TorchEngine
 from .losses import CountLoss
+from .media import whole_file
 from .metrics import CountMetrics
-from .model import CountingModel, Output, load, save
+from .model import CountingModel, load, save
 from .ranks import Ranks
 
 __all__ = ["Run", "TrainConfig", "TrainError", "load_recipe", "override", "train"]
@@ -57,16 +59,19 @@ def train(
         TrainError: bad recipe or data, an existing run without `resume`, a loss that is not finite, no memory, a disk
             that cannot be written, or a saved state that cannot be read.
     """
-    config = recipe if isinstance(recipe, TrainConfig) else load_recipe(recipe)
     out = Path(out)
-    if state.exists(out) and not resume:
-        raise TrainError(f"{out}: a run is there already; resume it with --resume, or choose another folder")
-    if state.exists(out):
-        check_same(config, out)
     with Ranks() as ranks:
-        run = Run(config, Path(data), out, backbone_weights, ranks)
-        if state.exists(out):
-            run.load_state(force)
+        with ranks.together():
+            config = recipe if isinstance(recipe, TrainConfig) else load_recipe(recipe)
+            begun = state.exists(out)
+            if begun and not resume:
+                raise TrainError(f"{out}: a run is there already; resume it with --resume, or choose another folder")
+            if begun:
+                check_same(config, out)
+            run = Run(config, Path(data), out, backbone_weights, ranks)
+            if begun:
+                run.load_state(force)
+        run.check_agreement()
         return run.go(stop_after)
 
 
@@ -102,7 +107,7 @@ class Run:
             freeze(self.model, config.freeze)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.parallel = self.ranks.wrap(self.model)
+        self.parallel: nn.Module = self.model  # the same with gradients averaged over the processes, once they run
         self.loss = CountLoss(config.loss)
         self.read_data(data)
         self.total = config.steps or config.epochs * self.epoch_steps
@@ -116,6 +121,7 @@ class Run:
         self.learned: list[dict[str, float]] = []  # the terms of each step since the last row
         self.rows: list[dict[str, float]] = []
         self.stopping = False
+        self.damaged = False  # the newest state on disk
 
     def read_data(self, data: Path) -> None:
         """Read and decode the training and validation splits of every set, and no other split."""
@@ -188,16 +194,14 @@ class Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
         batch = Batch(*[t.to(self.device, non_blocking=True) for t in batch])
-        try:
-            terms, output = self.differentiate(batch)
-        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if not out_of_memory(error):
-                raise
-            (height, width), crops = batch.image.shape[-2:], len(batch.image)
-            raise TrainError(
-                f"step {self.step}: no memory for {crops} crops of {height}x{width};"
-                f" try batch = {max(1, config.batch // 2)}, or crop = [{height // 2}, {width // 2}]"
-            ) from error
+        image = batch.image.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
+            output = self.parallel(image, batch.mask)
+        terms = self.loss(output, batch.density, batch.mask, batch.counts)
+        mean_error = (output.density.sum((1, 2)) - batch.counts.sum((1, 2))).abs().mean()
+        means = self.means({**terms, "crop_mae": mean_error}, batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        terms["loss"].backward()
         if config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
@@ -205,25 +209,27 @@ class Run:
         self.average()
         if config.optimizer == "adam_to_sgd" and self.step == config.adam_epochs * self.epoch_steps:
             self.optimizer = self.make_optimizer()  # SGD from the next step on
-        mean_error = (output.density.sum((1, 2)) - batch.counts.sum((1, 2))).abs().mean()
-        return {**{k: float(v.detach()) for k, v in terms.items()}, "crop_mae": float(mean_error.detach())}
+        return means
 
-    def differentiate(self, batch: Batch) -> tuple[dict[str, Tensor], Output]:
-        """The terms of the loss, whose gradients are the mean over all processes, and the prediction."""
-        image = batch.image.to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
-            output = self.parallel(image, batch.mask)
-        terms = self.loss(output, batch.density, batch.mask, batch.counts)
-        finite = bool(torch.isfinite(terms["loss"]))
-        if self.ranks.any(not finite):  # all of them stop, or the others would wait for this one's gradients
-            names = sorted({self.crops.describe(i) for i in batch.number.tolist()})
-            where = f"{float(terms['loss'].detach())} on crops of {', '.join(names)}" if not finite else "not finite"
-            raise TrainError(
-                f"step {self.step}: the loss is {where}; lower the learning rate or set clip, or look at these pictures"
-            )
-        self.optimizer.zero_grad(set_to_none=True)
-        terms["loss"].backward()
-        return terms, output
+    def means(self, terms: dict[str, Tensor], batch: Batch) -> dict[str, float]:
+        """The terms as numbers, each the mean over all processes.
+
+        Raises:
+            TrainError: the loss is not finite: in the process that has such crops, which ends the others.
+        """
+        own = {name: float(value.detach()) for name, value in terms.items()}
+        sums = self.ranks.sums(list(own.values()))
+        means = {name: value / self.ranks.size for name, value in zip(own, sums, strict=True)}
+        if math.isfinite(means["loss"]):
+            return means
+        with self.ranks.together():
+            if not math.isfinite(own["loss"]):
+                names = sorted({self.crops.describe(i) for i in batch.number.tolist()})
+                raise TrainError(
+                    f"step {self.step}: the loss is {own['loss']} on crops of {', '.join(names)};"
+                    " lower the learning rate or set clip, or look at these pictures"
+                )
+        return means
 
     @torch.no_grad()
     def average(self) -> None:
@@ -244,13 +250,14 @@ class Run:
                 self.write_record()
         self.board = open_tensorboard(self.out) if config.tensorboard and writes else None
         self.model.train()
+        self.parallel = self.ranks.wrap(self.model)
         self.began, self.first = time.time(), self.step
         end = min(self.total, stop_after or self.total)
         handled = (signal.SIGINT, signal.SIGTERM) if on_main_thread() else ()
         previous = {number: signal.signal(number, self.stop) for number in handled}
         try:
             numbers, share = self.ranks.numbers(self.step, end, config.batch), config.batch // self.ranks.size
-            with progress_bar(config.name, self.total, self.step, writes) as tick:
+            with self.memory_errors(), progress_bar(config.name, self.total, self.step, writes) as tick:
                 for batch in loader(self.crops, numbers, share, config.workers):
                     self.learned.append(self.learn(batch))
                     tick(self.step)
@@ -272,12 +279,25 @@ class Run:
         self.ranks.wait()  # what the first of them writes is there when any of them returns
         return self.out / "best"
 
+    @contextlib.contextmanager
+    def memory_errors(self) -> Iterator[None]:
+        """Running out of memory, as a TrainError that says what to try."""
+        try:
+            yield
+        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+            if not out_of_memory(error):
+                raise
+            batch, crop, pad, share = self.config.batch, self.config.data.crop, self.model.pad, self.ranks.size
+            what = f"a batch of {batch} crops of {crop[0]}x{crop[1]}" if any(crop) else "a whole picture"
+            fewer = max(batch // 2 // share, 1) * share
+            smaller = [max((side or 1024) // 2 // pad, 1) * pad for side in crop]
+            tries = [f"--set batch={fewer}"] * (fewer < batch) + [f"--set 'data.crop={smaller}'"]
+            raise TrainError(f"step {self.step}: no memory for {what}; try {' or '.join(tries)}") from error
+
     def report(self, evaluates: bool) -> None:
         """One row of metrics.csv: the means of what was learned since the last one, and the validation if it is due."""
         row: dict[str, float] = {"step": self.step, "lr": self.lr}
-        names = list(self.learned[0])
-        sums = self.ranks.sums([sum(terms[name] for terms in self.learned) for name in names])
-        row |= {name: value / len(self.learned) / self.ranks.size for name, value in zip(names, sums, strict=True)}
+        row |= {name: sum(terms[name] for terms in self.learned) / len(self.learned) for name in self.learned[0]}
         row["crops_per_second"] = self.config.batch * (self.step - self.first) / (time.time() - self.began)
         self.learned = []
         if evaluates:
@@ -334,11 +354,10 @@ class Run:
 
     def log(self, row: dict[str, float]) -> None:
         columns = list(dict.fromkeys(k for r in self.rows for k in r))
-        with (self.out / "metrics.csv.new").open("w", newline="") as file:
+        with whole_file(self.out / "metrics.csv") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows({k: f"{v:.6g}" for k, v in r.items()} for r in self.rows)
-        (self.out / "metrics.csv.new").replace(self.out / "metrics.csv")
         if self.board is not None:
             for name, value in row.items():
                 self.board.add_scalar(name, value, self.step)
@@ -350,7 +369,8 @@ class Run:
             "data": {"fingerprint": self.fingerprint, "training_images": self.images},
             **circumstances(),
         }
-        (self.out / "run.json").write_text(json.dumps(record, indent=2) + "\n")
+        with whole_file(self.out / "run.json") as file:
+            file.write(json.dumps(record, indent=2) + "\n")
 
     def save_state(self) -> None:
         """All that resuming needs."""
@@ -376,6 +396,7 @@ class Run:
             TrainError: no state can be read, the network is another one now, or, unless `force`, the data is.
         """
         numbers, tensors, wrong = state.read(self.out)
+        self.damaged = bool(wrong)
         if wrong and self.ranks.writes:
             print(f"{wrong}; going on from the state before it, of step {numbers['step']}", file=sys.stderr)
         if numbers["fingerprint"] != self.fingerprint and not force:
@@ -389,6 +410,22 @@ class Run:
             raise TrainError(
                 f"{self.out}: its state is of another network or optimizer; resume with the recipe it began with"
             ) from error
+
+    def check_agreement(self) -> None:
+        """All processes must be at one step of one run; and all have read its state now.
+
+        Raises:
+            TrainError: their folders are not the same.
+        """
+        agreed = self.ranks.same(self.step) and self.ranks.same(int(self.fingerprint[:12], 16))
+        with self.ranks.together():
+            if not agreed:
+                raise TrainError(
+                    f"{self.out} or the data are not the same for all {self.ranks.size} processes (this one is at"
+                    f" step {self.step}); they need the same folders, on a disk that they share"
+                )
+        if self.damaged and self.ranks.writes:
+            state.set_aside(self.out)
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
         self.step, self.best, self.rows = numbers["step"], numbers["best"], numbers["rows"]

@@ -4,11 +4,12 @@ import csv
 import json
 import math
 import os
+import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -18,14 +19,14 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from headcount import points, state
+from headcount import points
 from headcount.backbones import Lite
 from headcount.config import SetConfig, from_dict
 from headcount.counter import Counter
 from headcount.data import DataConfig, loader, open_pictures
 from headcount.engines import TorchEngine
 from headcount.losses import LossConfig
-from headcount.model import ModelConfig, load
+from headcount.model import CountingModel, ModelConfig, load
 from headcount.train import Run, TrainConfig, TrainError, train
 
 
@@ -226,68 +227,43 @@ def test_a_damaged_state_falls_back_to_the_one_before_and_says_so(data, whole, t
         file.write_bytes(harm(file.read_bytes()))
         train(tiny(), data, tmp_path / "harmed", resume=True)
         assert "state.safetensors: " in (said := capsys.readouterr().err) and "of step 3" in said
+        assert (tmp_path / "harmed" / "state.damaged.safetensors").exists()  # not in the place of the good one
         assert_same_runs(whole, tmp_path / "harmed")
 
 
-def test_a_kill_at_any_moment_of_saving_leaves_a_state_and_a_checkpoint(data, tmp_path):
-    """Runs that save after every step are killed at random moments; each next one goes on."""
-    script = f"""
-import torch
-from headcount.config import from_dict
-from headcount.train import TrainConfig, train
-torch.set_num_threads(1)
-torch.cuda.is_available = lambda: False
-config = from_dict(TrainConfig, {asdict(tiny(steps=10_000, save_every=1, eval_every=1))!r}, "")
-train(config, {str(data)!r}, {str(tmp_path / "run")!r}, resume=True)
-"""
-    environment = {**os.environ, "PYTHONPATH": str(Path(points.__file__).parents[1])}
-    random, steps = np.random.default_rng(0), []
-    for _ in range(4):
-        process = subprocess.Popen([sys.executable, "-c", script], env=environment, stderr=subprocess.PIPE, text=True)
-        assert process.stderr is not None
-        rows = 0
-        while rows < 2:  # a row each step, before its state
-            rows += process.stderr.readline().startswith("step=")
-        time.sleep(float(random.uniform(0, 0.3)))
-        process.kill()
-        assert "Error" not in process.communicate()[1]
-        numbers, _, wrong = state.read(tmp_path / "run")
-        assert load(tmp_path / "run" / "best").config.fusion == "feature_posterior" and not wrong
-        steps.append(numbers["step"])
-    assert steps == sorted(set(steps))  # each went further
-
-
 def test_a_full_disk_is_said_and_what_was_saved_is_kept(data, whole, tmp_path):
-    """No file may grow beyond 20 kB: the state of step 4 cannot be written, that of step 2 is there."""
+    """No file may grow beyond 20 kB: the checkpoint of step 3 cannot be written, the state of step 2 is there."""
     train(tiny(), data, tmp_path / "full", stop_after=2)
-    script = f"""
-import resource, sys, torch
-from headcount.config import from_dict
-from headcount.train import TrainConfig, TrainError, train
-torch.set_num_threads(1)
-torch.cuda.is_available = lambda: False
-resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-try:
-    train(from_dict(TrainConfig, {asdict(tiny())!r}, ""), {str(data)!r}, {str(tmp_path / "full")!r}, resume=True)
-except TrainError as error:
-    sys.exit(str(error))
-"""
-    environment = {**os.environ, "PYTHONPATH": str(Path(points.__file__).parents[1])}
-    ended = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True)
-    assert ended.returncode == 1 and "cannot be written" in ended.stderr.splitlines()[-1]
-    assert "make room, then go on with --resume" in ended.stderr and not list((tmp_path / "full").rglob("*.new"))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(TrainError, match="full: cannot be written .*make room, then go on with --resume") as caught:
+            train(tiny(), data, tmp_path / "full", resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert "\n" not in str(caught.value) and not list((tmp_path / "full").rglob("*.new"))
     train(tiny(), data, tmp_path / "full", resume=True)
     assert_same_runs(whole, tmp_path / "full")
 
 
-def test_no_memory_names_the_batch_and_the_crop_to_try(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "error, settings, tries",
+    [
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 TB"), {"batch": 6},
+         "a batch of 6 crops of 32x32; try --set batch=3 or --set 'data.crop=[16, 16]'"),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+         {"batch": 1, "data": DataConfig(crop=(0, 0))}, "a whole picture; try --set 'data.crop=[512, 512]'"),
+    ],
+    ids=["the computer's", "a GPU's"],
+)  # fmt: skip
+def test_no_memory_names_the_batch_and_the_crop_to_try(data, tmp_path, monkeypatch, error, settings, tries):
     def greedy(*_):
-        raise RuntimeError("[enforce fail] . DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 TB")
+        raise error
 
-    run = Run(tiny(), data, tmp_path)
-    monkeypatch.setattr(run, "parallel", greedy)
-    with pytest.raises(TrainError, match=r"no memory for 2 crops of 32x32; try batch = 1, or crop = \[16, 16\]"):
-        run.go(None)
+    monkeypatch.setattr(CountingModel, "forward", greedy)
+    with pytest.raises(TrainError, match=f"step 0: no memory for .*{re.escape(tries)}") as caught:
+        train(tiny(**settings), data, tmp_path)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_run_is_not_overwritten_nor_resumed_as_another(data, tmp_path):
@@ -297,6 +273,10 @@ def test_a_run_is_not_overwritten_nor_resumed_as_another(data, tmp_path):
     other = tiny(model=ModelConfig(fusion="plain", width=8))
     with pytest.raises(TrainError, match=r"was run with other settings \(model\); take those"):
         train(other, data, tmp_path, resume=True)
+    record = json.loads((tmp_path / "run.json").read_text())
+    del record["config"]["data"]["cutmix"]  # a run of a headcount that had no such setting is as with its default
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    train(tiny(), data, tmp_path, resume=True, stop_after=2)
     (tmp_path / "run.json").unlink()  # then the state itself tells
     with pytest.raises(TrainError, match="state is of another network or optimizer"):
         train(other, data, tmp_path, resume=True)
