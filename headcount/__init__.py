@@ -12,13 +12,14 @@ import sys
 import types
 
 __version__ = "0.1.0"
-__all__ = ["CountResult", "Counter", "evaluate", "export", "load", "train"]
+__all__ = ["CountResult", "Counter", "evaluate", "export", "finetune", "load", "train"]
 
 _ROOMS = {
     "load": "counter",
     "Counter": "counter",
     "CountResult": "counter",
     "train": "train",
+    "finetune": "finetune",
     "evaluate": "evaluate",
     "export": "export",
 }

@@ -193,24 +193,35 @@ def check(
 @app.command
 def train(
     *,
-    recipe: str,
+    recipe: str | None = None,
+    start: Annotated[Path | None, cyclopts.Parameter(name="--from")] = None,
     data: Path,
     out: Path | None = None,
+    minutes: float = 10,
+    format: str = "auto",
     resume: bool = False,
     force: bool = False,
     backbone_weights: Path | None = None,
     settings: Annotated[list[str], cyclopts.Parameter(name="--set", negative="", show_default=False)] = [],  # noqa: B006  never changed
 ) -> int:
-    """Train a model; under torchrun on many GPUs.
+    """Train a model: by a recipe, or one that is there further on photos of your own; under torchrun on many GPUs.
 
     Parameters
     ----------
     recipe
         Name of a recipe that comes with headcount, or a .toml file of your own.
+    start
+        Instead of a recipe, the model to train further: the name of one that comes with headcount (headcount-small),
+        an .onnx file that headcount export wrote, or a checkpoint folder.
     data
-        Folder that holds the data sets the recipe names.
+        Folder that holds the data sets the recipe names; with --from, a folder that headcount annotate marked, an
+        annotation file or a data set. Photos are held back by themselves to choose the model.
     out
-        Folder for the checkpoints and the log; by default runs/RECIPE.
+        Folder for the checkpoints and the log; by default runs/RECIPE, with --from runs/DATA.
+    minutes
+        With --from, how long it may take.
+    format
+        With --from, of the annotations, as in headcount evaluate; auto looks.
     resume
         Go on where the last run into this folder stopped.
     force
@@ -220,10 +231,17 @@ def train(
     settings
         Change one setting of the recipe, as steps=1000 or model.fusion=plain; may be given again.
     """
+    if (recipe is None) == (start is None):
+        raise UsageError("give either --recipe, or --from with the model to train further")
+    if start is not None and resume:
+        raise UsageError("--from takes minutes and is not resumed; run it again, into another folder")
+    if start is not None:
+        return train_further(start, data, out, minutes, format, settings)
     from .ranks import Ranks
     from .train import load_recipe, override
     from .train import train as run
 
+    assert recipe is not None
     with usage_errors():
         config = override(load_recipe(recipe), settings)
     best = run(config, data, out or Path("runs") / Path(recipe).stem, resume, backbone_weights, force=force)
@@ -559,6 +577,16 @@ def main(arguments: list[str] | None = None) -> None:
         say(str(error))
         code = 1
     sys.exit(code)
+
+
+def train_further(start: Path, data: Path, out: Path | None, minutes: float, format: str, settings: list[str]) -> int:
+    from .finetune import finetune
+
+    report = finetune(data, out or Path("runs") / data.resolve().stem, start, minutes, format, settings)
+    print(report.table())
+    if report.improved:
+        print(f"export it with: headcount export {report.checkpoint} {report.checkpoint.parent.name}.onnx")
+    return 0
 
 
 def run_server(settings: Any, host: str, port: int, workers: int) -> int:

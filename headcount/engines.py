@@ -13,7 +13,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -45,7 +45,8 @@ class ModelMeta:
     never). mask: whether the mask is predicted (if not it is all ones). data: what it was trained on.
     metrics: name -> value. version: of headcount, when exported. parameters: how many. interval, spacing: as in
     calibrate.Calibration; empty and 0 where the model was not calibrated. blank: the RGB colour, 0..255, that the model
-    itself pads with; empty where it does not pad. weights: int8 where the file is quantised.
+    itself pads with; empty where it does not pad. weights: int8 where the file is quantised. config: the fields of
+    its model.ModelConfig, from which restore.py builds it again; empty in files that older versions exported.
     """
 
     name: str
@@ -62,6 +63,7 @@ class ModelMeta:
     spacing: float = 0.0
     blank: tuple[int, ...] = ()
     weights: str = ""
+    config: dict = field(default_factory=dict)
 
     def to_strings(self) -> dict[str, str]:
         """Text for an .onnx file's metadata: `name` and `data` as they are, the rest as JSON."""
@@ -306,6 +308,7 @@ def describe(model, folder: Path | None = None) -> ModelMeta:
         blank=blank(model),
         interval=calibration.get("interval", {}),
         spacing=calibration.get("spacing", 0.0),
+        config=asdict(model.config),
     )
 
 

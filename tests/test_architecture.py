@@ -46,6 +46,7 @@ FLOORS = [
             "export",
         ),
         *("quantise", "figures", "diagnose", "lab", "report", "reproduce", "pool", "jobs", "uploads", "project"),
+        *("finetune", "restore"),
     },
     {"cli", "tally", "output", "__main__", "server", "api", "service"},
 ]

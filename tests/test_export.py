@@ -27,7 +27,7 @@ def report(checkpoint, tmp_path_factory):
     return headcount.export(checkpoint, path, metrics={"part_A_mae": 110.2})
 
 
-def test_one_file_says_what_it_is_and_holds_all(report):
+def test_one_file_says_what_it_is_and_holds_all(checkpoint, report):
     assert [p.name for p in report.path.parent.iterdir()] == ["small.onnx"]
     assert report.graph < 1e-4 and report.stored < 0.01
     parameters = 127_953
@@ -49,6 +49,7 @@ def test_one_file_says_what_it_is_and_holds_all(report):
     assert meta.halo >= 36 and meta.halo % meta.pad == 0
     assert (meta.data, meta.metrics) == ("part_A, rendered", {"part_A_mae": 110.2})
     assert (meta.version, meta.parameters) == (headcount.__version__, parameters)
+    assert models.config_from_dict(meta.config) == models.load(checkpoint).config
 
 
 def test_a_wrong_export_is_refused_and_leaves_nothing(checkpoint, report, tmp_path, monkeypatch):
