@@ -19,12 +19,13 @@ import cyclopts
 
 from . import __version__
 from .output import UsageError, check_target, draw, opened, progress, say, usage_errors
+from .scale import RayOptions, count_on_ray
 from .tally import CountOptions, EngineName, Precision, tally
 
 # The extra that brings a package that is missing; train brings the others.
 EXTRAS = dict.fromkeys(
     ("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"
-)
+) | dict.fromkeys(("ray", "pyarrow", "pandas"), "ray")
 
 app = cyclopts.App(
     name="headcount",
@@ -38,6 +39,7 @@ app = cyclopts.App(
 def count(
     *inputs: Annotated[str, cyclopts.Parameter(json_list=False)],  # a name may begin with a bracket
     options: CountOptions = CountOptions(),  # noqa: B008  never changed
+    scale: RayOptions = RayOptions(),  # noqa: B008
 ) -> int:
     """Count the people in photos, videos and cameras.
 
@@ -46,6 +48,10 @@ def count(
     inputs
         Pictures, folders of them (which are searched through), videos, addresses (rtsp://...) and cameras' numbers.
     """
+    if scale.ray:
+        return count_on_ray(inputs, options, scale)
+    if scale != RayOptions():
+        raise UsageError("--paths, --retry, --part, --workers and --readers are options of --ray")
     return tally(inputs, options)
 
 

@@ -183,10 +183,17 @@ class Counter:
         if not live:
             pictures = ahead(pictures, AHEAD * self.engine.batch)
         with contextlib.closing(pictures):
-            for group in alike(pictures, self.engine.meta, 1 if live else self.engine.batch):
-                yield from [(group, None)] if isinstance(group, CountResult) else self.try_count(group, tuple(regions))
+            yield from self.count_prepared(pictures, tuple(regions), 1 if live else self.engine.batch)
 
-    def try_prepare(self, x: Any, roi: Any, scale: float) -> Picture | CountResult:
+    def count_prepared(
+        self, pictures: Iterable[Picture | CountResult], regions: tuple[Region, ...], most: int
+    ) -> Iterator[tuple[CountResult, np.ndarray | None]]:
+        """What `stream` makes of pictures that `try_prepare` gave, in their order, at most `most` of them together."""
+        for group in alike(pictures, self.engine.meta, most):
+            yield from [(group, None)] if isinstance(group, CountResult) else self.try_count(group, regions)
+
+    def try_prepare(self, x: Any, roi: Any = None, scale: float = 1.0) -> Picture | CountResult:
+        """As `prepare`; of what cannot be read, its result. Safe to call from several threads."""
         try:
             return self.prepare(x, roi, scale)
         except Exception as error:

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 import numpy as np
 
 CACHE = "HEADCOUNT_CACHE"  # environment: a folder where OpenVINO keeps compiled models between starts
+THREADS = "HEADCOUNT_THREADS"  # environment: how many an engine computes in, where other processes count beside it
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds in each so many, or max
 GPU_BATCH = 8
 TO_INT8 = "make an int8 file with: headcount export CHECKPOINT OUT.onnx --precision int8 --calibrate PHOTOS"
@@ -272,7 +273,9 @@ def choose(path: Path) -> str:
 
 def usable_cores() -> int:
     """Cores that this process may use: those it is bound to, less where a container's quota is smaller. More threads
-    than that only wait for each other."""
+    than that only wait for each other. THREADS says otherwise."""
+    if (told := os.environ.get(THREADS, "")).isdecimal() and int(told):
+        return int(told)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = QUOTA.read_text().split()

@@ -37,7 +37,7 @@ from .output import (
 )
 from .regions import read_regions, regions_columns, regions_row
 
-Format = Literal["table", "csv", "jsonl"]
+Format = Literal["table", "csv", "jsonl", "parquet"]
 EngineName = Literal["auto", "openvino", "onnxruntime", "torch"]
 Precision = Literal["auto", "fp32", "fp16", "bf16", "int8"]
 WAITING = 4  # pictures that may wait to be drawn
@@ -55,7 +55,7 @@ class CountOptions:
         them); without it, the default one.
     format
         table, csv (with a header) or jsonl (one object per picture); by default what --out ends in, else table, and csv
-        where there is a video.
+        where there is a video; with --ray parquet or jsonl.
     out
         Write the results to this file instead of the screen; it appears when it is complete.
     resume
@@ -288,6 +288,8 @@ def check(options: CountOptions, form: str, videos: list[str], pictures: bool) -
         raise UsageError(f"--max-pixels {options.max_pixels:g}: takes megapixels, more than 0")
     with usage_errors():
         video.parse_every(options.every)
+    if form == "parquet":
+        raise UsageError("--format parquet: is written with --ray alone; give csv or jsonl")
     if options.resume and (options.out is None or form == "table"):
         raise UsageError("--resume: needs --out with a .csv or .jsonl file, which holds what was counted")
     if options.resume and (options.points or videos):

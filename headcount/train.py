@@ -263,10 +263,10 @@ class Run:
                     tick(self.step)
                     evaluates = self.step % config.eval_every == 0 or self.step == self.total
                     saves = evaluates or self.step % config.save_every == 0
-                    stops = self.ranks.any(self.stopping)  # together, at the same step
                     with state.disk_errors(self.out):
                         if saves:
                             self.report(evaluates)
+                        stops = self.ranks.any(self.stopping)  # together, at the same step
                         if writes and (saves or stops or self.step == end):
                             self.save_state()
                     if stops:

@@ -137,10 +137,10 @@ def test_what_is_kept_is_the_best_and_no_better_ends_it(data, start, tmp_path, m
     errors, validate = itertools.chain([9, 8, 7, 6, 5], itertools.count(6)), FineTuning.validate
     monkeypatch.setattr(Run, "predict", lambda self, picture: len(picture.points) + self.error)
     monkeypatch.setattr(FineTuning, "validate", lambda self: setattr(self, "error", next(errors)) or validate(self))
-    report = headcount.finetune(data, tmp_path, start, settings=[*SMALL, "steps=100"])
+    report = headcount.finetune(data, tmp_path, start, settings=[*SMALL, "steps=300"])
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     assert [float(row["own_mae"]) for row in rows] == [8, 7, 6, 5, *range(6, 16)]
-    assert report.steps == int(rows[-1]["step"]) < 100
+    assert report.steps == int(rows[-1]["step"]) < 300
 
 
 def test_on_photos_that_chose_nothing_it_may_be_no_better(learned):
