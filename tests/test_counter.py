@@ -167,7 +167,7 @@ def test_small_pictures_are_enlarged_to_the_models_min_side(folder):
 
 
 def test_the_public_names():
-    assert {"load", "Counter", "CountResult", "train", "evaluate", "export"} == set(headcount.__all__)
+    assert {"load", "Counter", "CountResult", "train", "evaluate", "export", "finetune"} == set(headcount.__all__)
     assert headcount.Counter is Counter and set(headcount.__all__) <= set(dir(headcount))
     with pytest.raises(AttributeError, match="nothing"):
         _ = headcount.nothing
