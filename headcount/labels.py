@@ -366,7 +366,16 @@ def _task_mark(result: dict, width: int, height: int) -> list[Mark]:
     return [(label, (*corners.min(axis=0), *corners.max(axis=0)))]
 
 
+# Pictures without marks
+
+
+def people_free(root: Path) -> list[Entry]:
+    """Every picture below the folder, with nobody on it: grounds, roofs, woods, what a counter must leave at zero."""
+    return [Entry(image, Marks, split_of(image, root)) for image in Images(root).paths]
+
+
 LABELS: dict[str, Callable[[Path], list[Entry]]] = {
+    "people_free": people_free,
     "yolo": yolo,
     "voc": voc,
     "cvat": cvat,

@@ -319,15 +319,19 @@ class Run:
     def validate(self) -> dict[str, float]:
         """MAE and RMSE of the averaged weights on each validation list; keeps the best checkpoint.
 
-        The score is the mean over the lists of MAE / mean true count, so that no set outweighs another.
+        The score is the mean over the lists of MAE / mean true count, so that no set outweighs another. A list
+        without people has no such count: what is counted there is set against the mean of the other lists.
         """
         results: dict[str, float] = {}
+        means = {name: sum(len(p.points) for p in held) / len(held) for name, held in self.validation.items()}
+        peopled = [mean for mean in means.values() if mean] or [1.0]
+        usual = sum(peopled) / len(peopled)
         scores = []
         for name, pictures in self.validation.items():
             true = [len(p.points) for p in pictures]
             metrics = CountMetrics(true, self.predict_all(pictures), [p.name for p in pictures])
             results |= {f"{name}_mae": metrics.mae, f"{name}_rmse": metrics.rmse, f"{name}_bias": metrics.bias}
-            scores.append(metrics.mae / max(1.0, sum(true) / len(true)))
+            scores.append(metrics.mae / (max(1.0, means[name]) if means[name] else usual))
         score = sum(scores) / len(scores) if scores else 0.0
         better = score < self.best or not scores
         self.best = score if better else self.best

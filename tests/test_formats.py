@@ -58,7 +58,7 @@ def refused(match, call, *arguments, **options):
 
 
 def test_every_format_has_a_fake_here():
-    assert set(FAKES) | {"json"} == set(READERS)
+    assert set(FAKES) | {"json", "people_free"} == set(READERS)
 
 
 @pytest.mark.parametrize(("format", "write"), CASES)
@@ -83,6 +83,15 @@ def test_train_leaves_val_out(tmp_path, format, write):
     train, val = ({sample.image for sample in read(tmp_path, format, split)} for split in ("train", "val"))
     assert train and val and not train & val
     assert train | val == {sample.image for sample in read(tmp_path, format, "trainval")}
+
+
+def test_pictures_of_nobody_need_no_annotation(tmp_path):
+    for i in range(20):
+        fake.photo(tmp_path / ("test" if i % 2 else "") / f"{i}.jpg", np.zeros((0, 2)))
+    for split, images in {"all": 20, "test": 10}.items():
+        assert [len(sample.points) for sample in read(tmp_path, "people_free", split)] == [0] * images
+    (tmp_path / "none").mkdir()
+    refused("holds no annotations", read, tmp_path / "none", "people_free", "all")
 
 
 ROIS = ("worldexpo", "mall", "ucsd", "trancos")  # which a csv has no place for

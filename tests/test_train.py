@@ -337,6 +337,20 @@ def test_the_score_weighs_every_set_alike(data, tmp_path, monkeypatch):
     assert run.validate()["score"] == pytest.approx((2 / mean["set"] + 2 / mean["crowd"]) / 2)
 
 
+def test_pictures_without_people_are_learned_from_and_scored_by_what_is_counted_elsewhere(data, tmp_path, monkeypatch):
+    """Two people where nobody is weigh as much as two too many in a picture of the other lists' mean."""
+    shutil.copytree(data / "set", tmp_path / "data" / "set")
+    for i in range(10):
+        fake.photo(tmp_path / "data" / "grounds" / f"{i}.jpg", np.zeros((0, 2)))
+    sets = {"set": SetConfig(folder="set"), "grounds": SetConfig(folder="grounds", format="people_free", share=0.5)}
+    monkeypatch.setattr(Run, "predict", lambda self, picture: len(picture.points) + 2)
+    run = Run(tiny(sets=sets), tmp_path / "data", tmp_path / "run", None)
+    usual = np.mean([len(p.points) for p in run.validation["set"]])
+    row = run.validate()
+    assert (len(run.validation["grounds"]), row["grounds_mae"]) == (1, 2)
+    assert row["score"] == pytest.approx((2 / usual + 2 / usual) / 2)
+
+
 def test_what_is_validated_and_kept_are_the_averaged_weights(data, tmp_path):
     run = Run(tiny(), data, tmp_path, None)
     run.model.train()
