@@ -43,7 +43,8 @@ class Calibration:
 
 
 def validation(run: str | Path, data: str | Path) -> list[tuple[str, Sample]]:
-    """(set, sample) of every picture of the validation lists that a run chose its checkpoint on.
+    """(set, sample) of every picture of the validation lists that a run chose its checkpoint on. Lists without people
+    are left out: nothing is learned there of how far counts of people are off.
 
     run: the folder of a run, with run.json and best/. data: the folder that holds the data sets of its recipe.
 
@@ -54,7 +55,8 @@ def validation(run: str | Path, data: str | Path) -> list[tuple[str, Sample]]:
         sets = json.loads((Path(run) / "run.json").read_text(encoding="utf-8"))["config"]["sets"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{run}: not the folder of a run, which holds run.json and best ({error})") from error
-    lists = {name: (Path(data) / s["folder"], s["format"], s["val"]) for name, s in sets.items() if s["val"]}
+    shown = {name: s for name, s in sets.items() if s["val"] and s["format"] != "people_free"}
+    lists = {name: (Path(data) / s["folder"], s["format"], s["val"]) for name, s in shown.items()}
     samples = [(name, sample) for name, where in lists.items() for sample in read(*where)]
     if len(samples) < 2:
         raise ValueError(f"{run}: its run has no validation pictures to calibrate on")

@@ -292,6 +292,28 @@ def calibrate(
 
 
 @app.command
+def average(run: Path, /, *runs: Path, out: Path, name: str = "") -> int:
+    """Make one model of several trained ones: it counts with all of them and gives the mean.
+
+    Parameters
+    ----------
+    run
+        The folder of a run; its best checkpoint is taken.
+    runs
+        The others.
+    out
+        The folder of the run to write: calibrate, evaluate and export it as any other.
+    name
+        What the model is called in results; by default as its folder.
+    """
+    from .ensemble import average as write
+
+    with usage_errors():
+        print(write([run, *runs], out, name))
+    return 0
+
+
+@app.command
 def reproduce(
     target: str,
     /,

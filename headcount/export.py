@@ -72,7 +72,7 @@ class Graph(nn.Module):
 
 
 def export(
-    checkpoint: str | Path | models.CountingModel,
+    checkpoint: str | Path | nn.Module,
     path: str | Path,
     precision: str = "fp16",
     name: str | None = None,
@@ -85,7 +85,7 @@ def export(
     """Write a model as one .onnx file.
 
     Args:
-        checkpoint: a checkpoint folder, a published MCNN .h5 file, or a CountingModel.
+        checkpoint: a checkpoint folder, a published MCNN .h5 file, or a CountingModel or Ensemble.
         path: the .onnx file to write; its folder is made.
         precision: of the stored weights. fp16 is half the size of fp32; what it computes in stays the engine's choice.
             int8 is smaller and faster still, and is computed in int8 but for the layers that quantise.py keeps.
@@ -106,7 +106,7 @@ def export(
         raise ValueError(f"{path}: the exported file must end in .onnx")
     photos = photos_for(precision, calibrate)
     folder = Path(checkpoint) if isinstance(checkpoint, (str, Path)) else None
-    model = checkpoint if isinstance(checkpoint, models.CountingModel) else models.load(checkpoint)
+    model: Any = checkpoint if isinstance(checkpoint, nn.Module) else models.load(checkpoint)
     model = model.cpu().float().eval()
     with torch.inference_mode():
         meta = describe(model, folder)

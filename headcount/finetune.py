@@ -25,7 +25,7 @@ from .data import loader
 from .engines import TorchEngine
 from .evaluate import evaluate
 from .metrics import CountMetrics
-from .model import CountingModel, save
+from .model import CountingModel, Ensemble, save
 from .model import load as load_checkpoint
 from .points import Sample
 from .project import TABLE
@@ -179,6 +179,8 @@ def open_start(start: str | Path) -> tuple[CountingModel, TrainConfig]:
     if not path.exists():
         raise TrainError(f"{start}: no such model; give headcount-small, an .onnx file or a checkpoint folder")
     model = restore(path) if path.suffix.lower() == ".onnx" else load_checkpoint(path)
+    if isinstance(model, Ensemble):
+        raise TrainError(f"{start}: is several networks, which are not trained together; take headcount-small")
     record, recipe = path.parent / "run.json", RECIPES / f"{model.config.name}.toml"
     if path.is_dir() and record.is_file():
         return model, from_dict(TrainConfig, json.loads(record.read_text(encoding="utf-8"))["config"], str(record))

@@ -27,7 +27,7 @@ from .data import Crops, Picture, open_pictures
 from .diagnose import gradient_norms, mask_iou
 from .engines import TorchEngine
 from .evaluate import Report, evaluate
-from .model import CountingModel, load, multiply_adds, parameter_count
+from .model import CountingModel, load_single, multiply_adds, parameter_count
 from .paper import SETS, Row
 from .train import train
 
@@ -166,12 +166,12 @@ def measure(job: Job, config: TrainConfig, lab: Lab) -> dict[str, Any]:
     """The checkpoint chosen on validation on the validation list and in test; the last one in test, as is customary."""
     run, data = lab.run(job), SETS[job.set]
     history = training_log(run)
-    best = load(run / "best")
+    best = load_single(run / "best")
     test_split, test = test_samples(lab.data / data.folder, job)
     val = points.read(lab.data / data.folder, data.format, job.split("val"))
     counters = {"best": Counter(TorchEngine(best, precision_of(config)))}
     if not filecmp.cmp(run / "best" / "model.safetensors", run / "last" / "model.safetensors", shallow=False):
-        counters["last"] = Counter(TorchEngine(load(run / "last"), precision_of(config)))
+        counters["last"] = Counter(TorchEngine(load_single(run / "last"), precision_of(config)))
     reports = {name: slim(evaluate(test, counter)) for name, counter in counters.items()}
     pictures = open_pictures(val, config.data)
     crops = Crops([(1.0, pictures)], config.data, best.stride, config.seed)

@@ -53,6 +53,16 @@ class ModelConfig:
     std: tuple[float, ...] | None = None
 
 
+@dataclass
+class EnsembleConfig:
+    """Several networks that count as one. min_side and shrink are theirs, which must agree."""
+
+    members: tuple[ModelConfig, ...]
+    name: str = "headcount"
+    min_side: int = 0
+    shrink: bool = False
+
+
 class Output(NamedTuple):
     """Maps of (N,h,w), h = ceil(H / stride): density in people per cell; the rest None where a network lacks it."""
 
@@ -134,6 +144,42 @@ class CountingModel(nn.Module):
         return Output(density / self.config.density_scale, *others)
 
 
+class Ensemble(nn.Module):
+    """Networks of one stride as one model: densities are averaged, and so are mask logits.
+
+    It counts as a CountingModel does and is not trained: its members are, each by itself.
+
+    Raises:
+        ValueError: no member, or members that differ in stride, min_side or shrink.
+    """
+
+    def __init__(self, config: EnsembleConfig):
+        super().__init__()
+        self.config = config
+        members = [CountingModel(member) for member in config.members]
+        self.members = nn.ModuleList(members)
+        rules = {(m.stride, m.config.min_side, m.config.shrink) for m in members}
+        if len(rules) != 1 or next(iter(rules))[1:] != (config.min_side, config.shrink):
+            raise ValueError("an ensemble takes networks of one stride, min_side and shrink")
+        self.stride, self.grey = members[0].stride, members[0].grey
+        self.pad = math.lcm(*(m.pad for m in members))
+        self.halo = math.ceil(max(m.halo for m in members) / self.pad) * self.pad
+
+    @property
+    def mean(self) -> Any:
+        return self.members[0].mean
+
+    @property
+    def luma(self) -> Any:
+        return self.members[0].luma
+
+    def forward(self, image: Tensor) -> Output:
+        outputs = [member(image) for member in self.members]
+        logits = [output.mask_logits for output in outputs if output.mask_logits is not None]
+        density = torch.stack([output.density for output in outputs]).mean(0)  # (N,h,w)
+        return Output(density, torch.stack(logits).mean(0) if logits else None)
+
+
 def shrink(x: Tensor, multiple: int) -> Tensor:
     """(N,C,H,W) resized to the multiples of `multiple` below (one of it at least), bilinear, in whole grey values."""
     height, width = (max(size // multiple, 1) * multiple for size in x.shape[-2:])
@@ -193,7 +239,18 @@ def config_from_dict(values: dict) -> ModelConfig:
     return ModelConfig(**values)
 
 
-def save(model: CountingModel, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
+def build(values: dict) -> CountingModel | Ensemble:
+    """The network that settings (a ModelConfig's or an EnsembleConfig's, parsed from JSON) describe, untrained.
+    Raises ValueError."""
+    if not isinstance(values, dict) or "members" not in values:
+        return CountingModel(config_from_dict(values))
+    members = values["members"]
+    if not isinstance(members, list) or set(values) - {f.name for f in fields(EnsembleConfig)}:
+        raise ValueError("an ensemble's settings are members, a list, and name, min_side and shrink")
+    return Ensemble(EnsembleConfig(**{**values, "members": tuple(config_from_dict(member) for member in members)}))
+
+
+def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
     """Write config.json and model.safetensors into `folder`: both drafts are on the disk before either takes its name,
     and weights never stand beside the settings of another network."""
     from safetensors.torch import save_file
@@ -213,8 +270,8 @@ def save(model: CountingModel, folder: str | Path, weights: dict[str, Tensor] | 
         (folder / f"{name}.new").replace(folder / name)
 
 
-def load(path: str | Path) -> CountingModel:
-    """A CountingModel in eval mode, from a checkpoint folder or a published MCNN .h5 file.
+def load(path: str | Path) -> CountingModel | Ensemble:
+    """A network in eval mode, from a checkpoint folder or a published MCNN .h5 file.
 
     Raises:
         ValueError: naming the file, when it is missing or does not hold such a model.
@@ -228,12 +285,19 @@ def load(path: str | Path) -> CountingModel:
     from safetensors.torch import load_file
 
     try:
-        config = config_from_dict(json.loads((path / "config.json").read_text()))
-        model = CountingModel(config)
-        model.load_state_dict(load_file(path / "model.safetensors"))
+        network = build(json.loads((path / "config.json").read_text()))
+        network.load_state_dict(load_file(path / "model.safetensors"))
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:300]  # torch lists every tensor that does not fit
         raise ValueError(
             f"{path}: not a headcount checkpoint (a folder with config.json and model.safetensors): {reason}"
         ) from error
-    return model.eval()
+    return network.eval()
+
+
+def load_single(path: str | Path) -> CountingModel:
+    """As `load`, of what is trained or looked into: one network. Raises ValueError for an ensemble too."""
+    network = load(path)
+    if isinstance(network, Ensemble):
+        raise ValueError(f"{path}: is several networks, which are not trained together; take one of them")
+    return network

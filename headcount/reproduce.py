@@ -21,7 +21,7 @@ from .diagnose import feature_maps
 from .engines import TorchEngine
 from .lab import BUDGETS, Job, Lab, jobs_of, perform, test_samples
 from .media import read_image, write_image
-from .model import load
+from .model import load_single
 from .paper import FIGURE_ROWS, SETS, TABLES, Row
 from .report import pool, render_table
 
@@ -146,7 +146,7 @@ def figure4(name: str, lab: Lab, notes: Sequence[str]) -> list[Path]:
     models = {row.label: lab.run(Job(row.recipe, "part_A", lab.seeds[0])) / "best" for row in FIGURE_ROWS[name]}
     if not all(path.is_dir() for path in models.values()):
         return not_yet(name)
-    counters = {label: Counter(TorchEngine(load(path))) for label, path in models.items()}
+    counters = {label: Counter(TorchEngine(load_single(path))) for label, path in models.items()}
     _, samples = test_samples(lab.data / SETS["part_A"].folder, Job("", "part_A"))
     written = []
     for suffix, chosen in (("", of_each_level(samples)), ("-example", [example()])):
@@ -164,7 +164,7 @@ def figure5(name: str, lab: Lab, notes: Sequence[str]) -> list[Path]:
     path = lab.run(Job(FIGURE_ROWS[name][0].recipe, "part_A", lab.seeds[0])) / "best"
     if not path.is_dir():
         return not_yet(name)
-    model = load(path)
+    model = load_single(path)
     _, samples = test_samples(lab.data / SETS["part_A"].folder, Job("", "part_A"))
     written = []
     for suffix, sample in (("", middling(samples)), ("-example", example())):

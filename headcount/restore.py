@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .model import CountingModel, config_from_dict
+from .model import CountingModel, Ensemble, build
 
 
-def restore(path: str | Path) -> CountingModel:
-    """The CountingModel that `headcount export` wrote as the .onnx file `path`, in eval mode. Its weights are as the
+def restore(path: str | Path) -> CountingModel | Ensemble:
+    """The network that `headcount export` wrote as the .onnx file `path`, in eval mode. Its weights are as the
     file stores them: in half precision they are rounded.
 
     Raises:
@@ -31,7 +31,7 @@ def restore(path: str | Path) -> CountingModel:
     if not metadata.get("config", "{}").strip("{}"):
         raise ValueError(f"{path}: does not say which network it holds; export it again, with: headcount export")
     try:
-        model = CountingModel(config_from_dict(json.loads(metadata["config"])))
+        model = build(json.loads(metadata["config"]))
         model.load_state_dict(weights_of(model, tensors))
     except (ValueError, TypeError, KeyError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:300]
@@ -59,7 +59,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     return {note.key: note.value for note in program.metadata_props}, tensors
 
 
-def weights_of(model: CountingModel, tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:
+def weights_of(model: nn.Module, tensors: dict[str, np.ndarray]) -> dict[str, Tensor]:
     """The state of `model` from the tensors of its exported graph. KeyError names one that is missing."""
     state: dict[str, Tensor] = {}
     before = ""  # the convolution that a norm follows, here as in the network

@@ -35,7 +35,7 @@ from .engines import TorchEngine
 from .losses import CountLoss
 from .media import whole_file
 from .metrics import CountMetrics
-from .model import CountingModel, load, save
+from .model import CountingModel, load_single, save
 from .ranks import Ranks
 
 __all__ = ["Run", "TrainConfig", "TrainError", "load_recipe", "override", "train"]
@@ -466,7 +466,7 @@ def start_from(model: CountingModel, config: TrainConfig) -> None:
     if config.start_part not in ("all", "backbone"):
         raise TrainError(f"unknown start_part {config.start_part!r}: all or backbone")
     try:
-        given = load(config.start).state_dict()
+        given = load_single(config.start).state_dict()
         if config.start_part == "backbone":
             model.backbone.load_state_dict(with_prefix(given, "backbone."))
         else:

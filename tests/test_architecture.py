@@ -46,7 +46,7 @@ FLOORS = [
             "export",
         ),
         *("quantise", "figures", "diagnose", "lab", "report", "reproduce", "pool", "jobs", "uploads", "project"),
-        *("finetune", "restore"),
+        *("finetune", "restore", "ensemble"),
     },
     {"cli", "tally", "output", "__main__", "server", "api", "service", "scale", "shards"},
 ]

@@ -52,7 +52,7 @@ def test_a_wrong_recipe_is_a_one_line_error(tmp_path, text, said):
 
 
 def test_an_unknown_recipe_is_told_which_there_are():
-    with pytest.raises(TrainError, match="no such recipe; give a TOML file or one of: .*headcount-base"):
+    with pytest.raises(TrainError, match="no such recipe; give a TOML file or one of: .*headcount-large"):
         load_recipe("headcount-bass")
 
 

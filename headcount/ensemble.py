@@ -1,0 +1,54 @@
+"""Several trained networks as one model that averages their counts.
+
+What is unusual: nothing is trained. Networks of different kinds err differently, and their mean errs less than each; it
+takes the time and the size of all. The result is a run's folder like any other, to calibrate, evaluate and export.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from .media import whole_file
+from .model import CountingModel, Ensemble, EnsembleConfig, load, save
+
+
+def average(runs: Sequence[str | Path], out: str | Path, name: str = "") -> Path:
+    """Write OUT/best, the mean of the checkpoints RUN/best of two runs or more, and OUT/run.json, which names their
+    data sets and their networks; returns OUT/best.
+
+    Raises:
+        ValueError: naming the run, where one is missing, is no single network, or does not fit the others.
+    """
+    if len(runs) < 2:
+        raise ValueError("an average needs two runs or more; give each one's folder")
+    folders, out = [Path(run) for run in runs], Path(out)
+    if (out / "run.json").exists():
+        raise ValueError(f"{out}: holds a run already; give a new folder")
+    records = [read_record(folder) for folder in folders]
+    networks = [load(folder / "best") for folder in folders]
+    members = [network for network in networks if isinstance(network, CountingModel)]
+    if len(members) < len(networks):
+        raise ValueError("one of the runs is an average already; give single networks")
+    first = members[0].config
+    config = EnsembleConfig(tuple(m.config for m in members), name or out.name, first.min_side, first.shrink)
+    ensemble = Ensemble(config)
+    for mine, given in zip(ensemble.members, members, strict=True):
+        mine.load_state_dict(given.state_dict())
+    sets = {key: one for record in records for key, one in record["config"]["sets"].items()}
+    save(ensemble, out / "best")
+    with whole_file(out / "run.json") as file:
+        members_of = {folder.name: record for folder, record in zip(folders, records, strict=True)}
+        file.write(json.dumps({"config": {"name": config.name, "sets": sets}, "members": members_of}, indent=2) + "\n")
+    return out / "best"
+
+
+def read_record(run: Path) -> dict:
+    """run.json of a run. Raises ValueError."""
+    try:
+        record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        record["config"]["sets"].items()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{run}: not the folder of a run, which holds run.json and best ({error})") from None
+    return record

@@ -1,0 +1,83 @@
+"""Several networks as one: the mean of their counts, in a run's folder like any other."""
+
+import json
+
+import pytest
+import torch
+
+from headcount import cli
+from headcount.counter import Counter
+from headcount.counter import load as counter_of
+from headcount.engines import TorchEngine
+from headcount.ensemble import average
+from headcount.export import export
+from headcount.finetune import open_start
+from headcount.model import CountingModel, Ensemble, EnsembleConfig, ModelConfig, load, save
+from headcount.restore import restore
+from headcount.scenes import render
+
+IMAGE = render(3, people=90, width=211, height=173).image
+
+
+def a_run(folder, seed, **settings):
+    torch.manual_seed(seed)
+    model = CountingModel(ModelConfig(name=folder.name, fusion="feature_zip", width=8, min_side=64, **settings))
+    save(model, folder / "best")
+    sets = {folder.name: {"folder": "set", "format": "shanghaitech", "train": "train", "val": "val"}}
+    (folder / "run.json").write_text(json.dumps({"config": {"sets": sets}}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("runs")
+    return a_run(folder / "light", 1), a_run(folder / "dilated", 2, dilation=2)
+
+
+@pytest.fixture(scope="module")
+def both(runs, tmp_path_factory):
+    return average(runs, tmp_path_factory.mktemp("both") / "ensemble")
+
+
+def test_its_count_is_the_mean_of_the_counts(runs, both):
+    counts = [counter_of(run / "best").count(IMAGE).count for run in runs]
+    assert counts[0] != pytest.approx(counts[1], rel=0.01)
+    assert counter_of(both).count(IMAGE).count == pytest.approx(sum(counts) / 2, rel=1e-5)
+    model, halos = load(both), [load(run / "best").halo for run in runs]
+    assert model.halo == max(halos) > min(halos)  # windows of large pictures must do for the one that sees furthest
+
+
+def test_it_is_exported_and_comes_back(both, tmp_path):
+    report = export(both, tmp_path / "both.onnx")
+    assert report.graph < 0.001
+    meta = counter_of(tmp_path / "both.onnx").engine.meta
+    assert (meta.name, meta.data) == ("ensemble", "light, dilated")
+    again = restore(tmp_path / "both.onnx")
+    assert isinstance(again, Ensemble)
+    before, after = (Counter(TorchEngine(model)).count(IMAGE).count for model in (load(both), again))
+    assert after == pytest.approx(before, rel=0.002)
+    with pytest.raises(ValueError, match="both.onnx: is several networks, which are not trained together"):
+        open_start(tmp_path / "both.onnx")
+
+
+def test_from_the_command_line(runs, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["average", *map(str, runs), "--out", str(tmp_path / "mean"), "--name", "headcount-both"])
+    assert stop.value.code == 0 and capsys.readouterr().out.strip() == str(tmp_path / "mean" / "best")
+    assert load(tmp_path / "mean" / "best").config.name == "headcount-both"
+
+
+def test_what_cannot_be_averaged_is_said_in_one_line(runs, both, tmp_path):
+    for given, match in (
+        (runs[:1], "needs two runs"),
+        ((*runs, tmp_path), "not the folder of a run"),
+        ((runs[0], both.parent), "is an average already"),
+        ((runs[0], a_run(tmp_path / "vgg", 3, backbone="lite0", shrink=True)), "one stride, min_side and shrink"),
+    ):
+        with pytest.raises(ValueError, match=match) as caught:
+            average(given, tmp_path / "out")
+        assert "\n" not in str(caught.value) and not (tmp_path / "out" / "run.json").exists()
+    with pytest.raises(ValueError, match="holds a run already"):
+        average(runs, both.parent)
+    with pytest.raises(ValueError, match="one stride"):
+        Ensemble(EnsembleConfig(()))
