@@ -32,15 +32,14 @@ def test_the_default_is_small_and_says_how_far_it_may_be_trusted():
 
 
 def test_nobody_is_counted_where_nobody_is():
-    """In nearly every scene: gravel that fills the picture, which it was not taught, is a crowd to it (its card)."""
     counts = sweep(headcount.load(), scenes=16, width=640, height=480)
-    assert np.median(counts) <= 0.1 and (counts <= 1).mean() >= 0.85
+    assert np.median(counts) <= 0.1 and counts.max() <= 5
 
 
 def test_engines_agree_on_it():
     fp32, half, other = headcount.load(precision="fp32"), headcount.load(), headcount.load(engine="onnxruntime")
     picture = cv2.imread(str(EXAMPLE))[:, :, ::-1]
-    for width, height in ((611, 463), (333, 501), (449, 339)):
+    for width, height in ((611, 459), (501, 377), (449, 337)):  # odd sizes, and the shape that the picture has
         image = np.ascontiguousarray(cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA))
         counts = [counter.count(image).count for counter in (fp32, half, other)]
         assert counts[0] > 50
