@@ -20,7 +20,7 @@ from .config import TrainError
 from .media import flush
 
 NEWEST, BEFORE, NUMBERS = "state.safetensors", "state.before.safetensors", "state.json"
-DAMAGED = "state.damaged.safetensors"
+DAMAGED, LOCK = "state.damaged.safetensors", ".lock"
 
 
 def exists(out: Path) -> bool:
@@ -92,6 +92,29 @@ def checksum(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         value = zlib.crc32(tensors[name].contiguous().view(-1).view(torch.uint8).numpy().data, value)
     return f"{value:08x}"
+
+
+@contextlib.contextmanager
+def alone(out: Path) -> Iterator[None]:
+    """Keep other processes from training into the same folder; a process that dies lets go of it.
+
+    Raises:
+        TrainError: another process does already.
+    """
+    import filelock
+
+    out.mkdir(parents=True, exist_ok=True)
+    lock = filelock.FileLock(out / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise TrainError(f"{out}: another process is training there; wait for it, or choose another folder") from None
+    except NotImplementedError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextlib.contextmanager

@@ -60,7 +60,7 @@ def train(
             that cannot be written, or a saved state that cannot be read.
     """
     out = Path(out)
-    with Ranks() as ranks:
+    with Ranks() as ranks, contextlib.ExitStack() as held:
         with ranks.together():
             config = recipe if isinstance(recipe, TrainConfig) else load_recipe(recipe)
             begun = state.exists(out)
@@ -69,6 +69,9 @@ def train(
             if begun:
                 check_same(config, out)
             run = Run(config, Path(data), out, backbone_weights, ranks)
+            if ranks.writes:
+                with state.disk_errors(out):
+                    held.enter_context(state.alone(out))
             if begun:
                 run.load_state(force)
         run.check_agreement()

@@ -19,7 +19,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from headcount import points
+from headcount import points, state
 from headcount.backbones import Lite
 from headcount.config import SetConfig, from_dict
 from headcount.counter import Counter
@@ -312,6 +312,12 @@ def test_changed_data_is_refused_when_resuming(data, tmp_path):
 
 
 # What is chosen, and from what
+
+
+def test_two_processes_do_not_train_into_one_folder(data, tmp_path):
+    with state.alone(tmp_path / "run"), pytest.raises(TrainError, match="run: another process is training there; wait"):
+        train(tiny(), data, tmp_path / "run")
+    assert train(tiny(), data, tmp_path / "run").is_dir()  # it was let go of
 
 
 def test_the_best_checkpoint_is_that_of_the_lowest_validation_error(data, tmp_path, monkeypatch):
