@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import csv
-import ctypes
 import json
 import math
 import signal
@@ -27,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from . import points, state, tiles
-from .backbones import read_backbone_weights
+from .begin import freeze, keep_freed_memory, load_imagenet, make_optimizer, start_from, with_prefix
 from .config import TrainConfig, TrainError, check_same, circumstances, load_recipe, override
 from .counter import at_cells
 from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole
@@ -35,7 +34,7 @@ from .engines import TorchEngine
 from .losses import CountLoss
 from .media import whole_file
 from .metrics import CountMetrics
-from .model import CountingModel, load_single, save
+from .model import CountingModel, save
 from .ranks import Ranks
 
 __all__ = ["Run", "TrainConfig", "TrainError", "load_recipe", "override", "train"]
@@ -154,26 +153,10 @@ class Run:
     # ---- optimisation
 
     def make_optimizer(self) -> torch.optim.Optimizer:
-        config = self.config
-        prefixes = getattr(self.model.backbone, "pretrained", ()) if config.imagenet else ()
-        old: list[nn.Parameter] = []
-        new: list[nn.Parameter] = []
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                pretrained = name.startswith(tuple(f"backbone.{p}" for p in prefixes))
-                (old if pretrained else new).append(parameter)
-        both = ((new, config.lr), (old, config.lr_pretrained))
-        groups = [{"params": parameters, "lr": lr, "base": lr} for parameters, lr in both if parameters]
-        kind = config.optimizer
+        kind = self.config.optimizer
         if kind == "adam_to_sgd":
             kind = "adam" if self.now_adam() else "sgd"
-        if kind == "adamw":
-            return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
-        if kind == "adam":
-            return torch.optim.Adam(groups, weight_decay=config.weight_decay)
-        if kind == "sgd":
-            return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
-        raise TrainError(f"unknown optimizer {config.optimizer!r}: adamw, adam, sgd or adam_to_sgd")
+        return make_optimizer(self.model, self.config, kind)
 
     def now_adam(self) -> bool:
         return self.step < self.config.adam_epochs * self.epoch_steps
@@ -451,46 +434,6 @@ def out_of_memory(error: BaseException) -> bool:
     """torch has an error of its own for a GPU's memory, and none for the computer's."""
     said = str(error)
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in said or "bad_alloc" in said
-
-
-def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def load_imagenet(model: CountingModel, file: str | Path | None) -> None:
-    name = model.config.backbone
-    if not hasattr(model.backbone, "load_imagenet"):
-        raise TrainError(f"backbone {name!r} trains from scratch: set imagenet = false")
-    model.backbone.load_imagenet(read_backbone_weights(name, file))
-
-
-def start_from(model: CountingModel, config: TrainConfig) -> None:
-    """The weights of the checkpoint `config.start`, all of them or the backbone's."""
-    if config.start_part not in ("all", "backbone"):
-        raise TrainError(f"unknown start_part {config.start_part!r}: all or backbone")
-    try:
-        given = load_single(config.start).state_dict()
-        if config.start_part == "backbone":
-            model.backbone.load_state_dict(with_prefix(given, "backbone."))
-        else:
-            model.load_state_dict(given)
-    except (ValueError, RuntimeError) as error:
-        raise TrainError(f"start {config.start}: {' '.join(str(error).split())[:300]}") from error
-
-
-def freeze(model: CountingModel, blocks: int) -> None:
-    if not hasattr(model.backbone, "freeze"):
-        raise TrainError(f"backbone {model.config.backbone!r} has no blocks to freeze: set freeze = 0")
-    model.backbone.freeze(blocks)
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed blocks: activations are then not paged in again at every step."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(-4, 0)  # M_MMAP_MAX
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
 def on_main_thread() -> bool:

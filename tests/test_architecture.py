@@ -36,6 +36,7 @@ FLOORS = [
             "config",
             "data",
             "train",
+            "begin",
             "ranks",
             "state",
             "evaluate",
