@@ -292,7 +292,14 @@ def calibrate(
 
 
 @app.command
-def average(run: Path, /, *runs: Path, out: Path, name: str = "") -> int:
+def average(
+    run: Path,
+    /,
+    *runs: Path,
+    out: Path,
+    name: str = "",
+    weight: Annotated[list[float], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
+) -> int:
     """Make one model of several trained ones: it counts with all of them and gives the mean.
 
     Parameters
@@ -305,11 +312,13 @@ def average(run: Path, /, *runs: Path, out: Path, name: str = "") -> int:
         The folder of the run to write: calibrate, evaluate and export it as any other.
     name
         What the model is called in results; by default as its folder.
+    weight
+        How much each run counts, in their order: --weight 1 --weight 2; by default all alike.
     """
     from .ensemble import average as write
 
     with usage_errors():
-        print(write([run, *runs], out, name))
+        print(write([run, *runs], out, name, weight))
     return 0
 
 

@@ -14,9 +14,11 @@ from .media import whole_file
 from .model import CountingModel, Ensemble, EnsembleConfig, load, save
 
 
-def average(runs: Sequence[str | Path], out: str | Path, name: str = "") -> Path:
+def average(
+    runs: Sequence[str | Path], out: str | Path, name: str = "", weights: Sequence[float] | None = None
+) -> Path:
     """Write OUT/best, the mean of the checkpoints RUN/best of two runs or more, and OUT/run.json, which names their
-    data sets and their networks; returns OUT/best.
+    data sets and their networks; returns OUT/best. weights: how much each counts, in any unit; by default the same.
 
     Raises:
         ValueError: naming the run, where one is missing, is no single network, or does not fit the others.
@@ -32,7 +34,8 @@ def average(runs: Sequence[str | Path], out: str | Path, name: str = "") -> Path
     if len(members) < len(networks):
         raise ValueError("one of the runs is an average already; give single networks")
     first = members[0].config
-    config = EnsembleConfig(tuple(m.config for m in members), name or out.name, first.min_side, first.shrink)
+    shares = tuple(weight / (sum(weights) or 1) for weight in weights) if weights else ()
+    config = EnsembleConfig(tuple(m.config for m in members), shares, name or out.name, first.min_side, first.shrink)
     ensemble = Ensemble(config)
     for mine, given in zip(ensemble.members, members, strict=True):
         mine.load_state_dict(given.state_dict())

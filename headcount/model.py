@@ -55,9 +55,11 @@ class ModelConfig:
 
 @dataclass
 class EnsembleConfig:
-    """Several networks that count as one. min_side and shrink are theirs, which must agree."""
+    """Several networks that count as one. weights: the share of each, adding up to 1; nothing for equal shares.
+    min_side and shrink are theirs, which must agree."""
 
     members: tuple[ModelConfig, ...]
+    weights: tuple[float, ...] = ()
     name: str = "headcount"
     min_side: int = 0
     shrink: bool = False
@@ -150,7 +152,8 @@ class Ensemble(nn.Module):
     It counts as a CountingModel does and is not trained: its members are, each by itself.
 
     Raises:
-        ValueError: no member, or members that differ in stride, min_side or shrink.
+        ValueError: no member, members that differ in stride, min_side or shrink or weights that are not a positive
+            share for each, 1 in all.
     """
 
     def __init__(self, config: EnsembleConfig):
@@ -161,6 +164,9 @@ class Ensemble(nn.Module):
         rules = {(m.stride, m.config.min_side, m.config.shrink) for m in members}
         if len(rules) != 1 or next(iter(rules))[1:] != (config.min_side, config.shrink):
             raise ValueError("an ensemble takes networks of one stride, min_side and shrink")
+        self.weights = config.weights or (1 / len(members),) * len(members)
+        if len(self.weights) != len(members) or min(self.weights) <= 0 or abs(sum(self.weights) - 1) > 1e-6:
+            raise ValueError(f"weights of {len(members)} networks are {self.weights}: give each its share of 1")
         self.stride, self.grey = members[0].stride, members[0].grey
         self.pad = math.lcm(*(m.pad for m in members))
         self.halo = math.ceil(max(m.halo for m in members) / self.pad) * self.pad
@@ -175,9 +181,14 @@ class Ensemble(nn.Module):
 
     def forward(self, image: Tensor) -> Output:
         outputs = [member(image) for member in self.members]
-        logits = [output.mask_logits for output in outputs if output.mask_logits is not None]
-        density = torch.stack([output.density for output in outputs]).mean(0)  # (N,h,w)
-        return Output(density, torch.stack(logits).mean(0) if logits else None)
+        density, *logits = (self.mean_of([output[i] for output in outputs]) for i in range(2))  # (N,h,w) each
+        return Output(density, *logits)
+
+    def mean_of(self, maps: list[Tensor | None]) -> Any:
+        """The weighted mean of each member's map (N,h,w); None where one has none."""
+        if any(one is None for one in maps):
+            return None
+        return sum(weight * one for weight, one in zip(self.weights, maps, strict=True) if one is not None)
 
 
 def shrink(x: Tensor, multiple: int) -> Tensor:
@@ -246,8 +257,9 @@ def build(values: dict) -> CountingModel | Ensemble:
         return CountingModel(config_from_dict(values))
     members = values["members"]
     if not isinstance(members, list) or set(values) - {f.name for f in fields(EnsembleConfig)}:
-        raise ValueError("an ensemble's settings are members, a list, and name, min_side and shrink")
-    return Ensemble(EnsembleConfig(**{**values, "members": tuple(config_from_dict(member) for member in members)}))
+        raise ValueError("an ensemble's settings are members, a list, and weights, name, min_side and shrink")
+    members, weights = tuple(config_from_dict(member) for member in members), tuple(values.get("weights") or ())
+    return Ensemble(EnsembleConfig(**{**values, "members": members, "weights": weights}))
 
 
 def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:

@@ -43,6 +43,8 @@ def test_its_count_is_the_mean_of_the_counts(runs, both):
     counts = [counter_of(run / "best").count(IMAGE).count for run in runs]
     assert counts[0] != pytest.approx(counts[1], rel=0.01)
     assert counter_of(both).count(IMAGE).count == pytest.approx(sum(counts) / 2, rel=1e-5)
+    weighted = average(runs, both.parent / "weighted", weights=(1, 3))
+    assert counter_of(weighted).count(IMAGE).count == pytest.approx((counts[0] + 3 * counts[1]) / 4, rel=1e-5)
     model, halos = load(both), [load(run / "best").halo for run in runs]
     assert model.halo == max(halos) > min(halos)  # windows of large pictures must do for the one that sees furthest
 
@@ -62,7 +64,8 @@ def test_it_is_exported_and_comes_back(both, tmp_path):
 
 def test_from_the_command_line(runs, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
-        cli.main(["average", *map(str, runs), "--out", str(tmp_path / "mean"), "--name", "headcount-both"])
+        named = ["--name", "headcount-both", "--weight", "1", "--weight", "2"]
+        cli.main(["average", *map(str, runs), "--out", str(tmp_path / "mean"), *named])
     assert stop.value.code == 0 and capsys.readouterr().out.strip() == str(tmp_path / "mean" / "best")
     assert load(tmp_path / "mean" / "best").config.name == "headcount-both"
 
@@ -79,5 +82,7 @@ def test_what_cannot_be_averaged_is_said_in_one_line(runs, both, tmp_path):
         assert "\n" not in str(caught.value) and not (tmp_path / "out" / "run.json").exists()
     with pytest.raises(ValueError, match="holds a run already"):
         average(runs, both.parent)
+    with pytest.raises(ValueError, match="weights of 2 networks are .*: give each its share"):
+        average(runs, tmp_path / "out", weights=(2, 0))
     with pytest.raises(ValueError, match="one stride"):
         Ensemble(EnsembleConfig(()))
