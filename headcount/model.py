@@ -147,9 +147,11 @@ class CountingModel(nn.Module):
 
 
 class Ensemble(nn.Module):
-    """Networks of one stride as one model: densities are averaged, and so are mask logits.
+    """Networks of one stride as one model: mask logits are averaged, and so are densities.
 
-    It counts as a CountingModel does and is not trained: its members are, each by itself.
+    Of zero-inflated networks the rates are averaged instead, and the density is the averaged mask's posterior x rate:
+    one that is sure that nobody is there then outweighs one that is not. It counts as a CountingModel does and is not
+    trained: its members are, each by itself.
 
     Raises:
         ValueError: no member, members that differ in stride, min_side or shrink or weights that are not a positive
@@ -181,8 +183,8 @@ class Ensemble(nn.Module):
 
     def forward(self, image: Tensor) -> Output:
         outputs = [member(image) for member in self.members]
-        density, *logits = (self.mean_of([output[i] for output in outputs]) for i in range(2))  # (N,h,w) each
-        return Output(density, *logits)
+        density, logits, _, rate = (self.mean_of(list(maps)) for maps in zip(*outputs, strict=True))  # (N,h,w) each
+        return Output(density if rate is None else logits.sigmoid() * rate, logits, rate=rate)
 
     def mean_of(self, maps: list[Tensor | None]) -> Any:
         """The weighted mean of each member's map (N,h,w); None where one has none."""

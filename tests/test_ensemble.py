@@ -19,9 +19,9 @@ from headcount.scenes import render
 IMAGE = render(3, people=90, width=211, height=173).image
 
 
-def a_run(folder, seed, **settings):
+def a_run(folder, seed, fusion="feature_zip", **settings):
     torch.manual_seed(seed)
-    model = CountingModel(ModelConfig(name=folder.name, fusion="feature_zip", width=8, min_side=64, **settings))
+    model = CountingModel(ModelConfig(name=folder.name, fusion=fusion, width=8, min_side=64, **settings))
     save(model, folder / "best")
     sets = {folder.name: {"folder": "set", "format": "shanghaitech", "train": "train", "val": "val"}}
     (folder / "run.json").write_text(json.dumps({"config": {"sets": sets}}))
@@ -39,14 +39,33 @@ def both(runs, tmp_path_factory):
     return average(runs, tmp_path_factory.mktemp("both") / "ensemble")
 
 
-def test_its_count_is_the_mean_of_the_counts(runs, both):
+def test_its_count_is_the_mean_of_the_counts(tmp_path):
+    runs = [a_run(tmp_path / name, seed, fusion="product_posterior") for seed, name in enumerate(("one", "two"))]
     counts = [counter_of(run / "best").count(IMAGE).count for run in runs]
     assert counts[0] != pytest.approx(counts[1], rel=0.01)
+    both, weighted = average(runs, tmp_path / "both"), average(runs, tmp_path / "weighted", weights=(1, 3))
     assert counter_of(both).count(IMAGE).count == pytest.approx(sum(counts) / 2, rel=1e-5)
-    weighted = average(runs, both.parent / "weighted", weights=(1, 3))
     assert counter_of(weighted).count(IMAGE).count == pytest.approx((counts[0] + 3 * counts[1]) / 4, rel=1e-5)
+
+
+def test_a_zero_inflated_network_that_is_sure_of_nobody_is_believed(runs, both):
+    """The mean of 10 people and of nobody would be 5."""
+    image = torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)
+    ensemble = load(both)
+    for member, logit in zip(ensemble.members, (1.0, -15.0), strict=True):
+        torch.nn.init.zeros_(member.head.mask[1].weight)
+        torch.nn.init.constant_(member.head.mask[1].bias, logit)
+        torch.nn.init.constant_(member.head.regressor[-1].bias, 3.0)
+    one, two = (member(image) for member in ensemble.members)
+    mean = (one.density.sum() + two.density.sum()) / 2
+    output = ensemble(image)
+    assert mean > 50 and output.density.sum() < 0.01 * mean
+    assert torch.allclose(output.density, torch.sigmoid(torch.tensor(-7.0)) * (one.rate + two.rate) / 2)
+
+
+def test_windows_of_large_pictures_do_for_the_network_that_sees_furthest(runs, both):
     model, halos = load(both), [load(run / "best").halo for run in runs]
-    assert model.halo == max(halos) > min(halos)  # windows of large pictures must do for the one that sees furthest
+    assert model.halo == max(halos) > min(halos)
 
 
 def test_it_is_exported_and_comes_back(both, tmp_path):
