@@ -1,6 +1,6 @@
 """Several trained networks as one model that averages their counts.
 
-What is unusual: nothing is trained. Networks of different kinds err differently, and their mean errs less than each;
+What is unusual: nothing is trained. Networks of different kinds err differently, and their mean mostly errs less;
 model.Ensemble says how it is taken. It costs the time and the size of all. The result is a run's folder like any other,
 to calibrate, evaluate and export.
 """
