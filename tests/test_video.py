@@ -328,10 +328,14 @@ def test_a_camera_that_never_answers():
 
 def test_ctrl_c_while_a_lost_camera_is_waited_for():
     frames = read_frames("http://127.0.0.1:9/none", say=lambda _: None, patience=60, back_off=(30,))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
     began = time.monotonic()
-    threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
-    with pytest.raises(KeyboardInterrupt):
-        next(frames)
+    try:
+        threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            next(frames)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - began < 3 and not reading_threads()
 
 
