@@ -28,10 +28,7 @@ PATIENCE = 60_000  # milliseconds; a machine may be busy
 expect.set_options(timeout=PATIENCE)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = [
-    pytest.mark.xdist_group("browser"),  # one worker: one browser, one server
-    pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH to look at the page with"),
-]
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH to look at the page with")
 
 # How many object URLs are alive, kept by the browser until the page lets them go.
 WATCH_URLS = """window.urls = new Set();

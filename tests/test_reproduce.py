@@ -19,7 +19,6 @@ from headcount.lab import Job, Lab
 from headcount.media import read_image
 from headcount.train import Run
 
-pytestmark = pytest.mark.xdist_group("reproduce")  # one worker: what is made once is looked at by many
 RECIPES_OF_ROWS = {row.recipe for table in paper.TABLES.values() for row in table.rows if row.recipe}
 
 
