@@ -299,6 +299,7 @@ def average(
     out: Path,
     name: str = "",
     weight: Annotated[list[float], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
+    soup: bool = False,
 ) -> int:
     """Make one model of several trained ones: it counts with all of them and gives the mean.
 
@@ -314,11 +315,14 @@ def average(
         What the model is called in results; by default as its folder.
     weight
         How much each run counts, in their order: --weight 1 --weight 2; by default all alike.
+    soup
+        Average the weights instead of the counts: one network, as small and fast as each. Only for runs of one recipe
+        that all began with the same trained weights (start = "..." in the recipe).
     """
     from .ensemble import average as write
 
     with usage_errors():
-        print(write([run, *runs], out, name, weight))
+        print(write([run, *runs], out, name, weight, soup))
     return 0
 
 

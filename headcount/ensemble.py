@@ -1,14 +1,16 @@
-"""Several trained networks as one model that averages their counts.
+"""Several trained networks as one model: one that averages their counts, or one network of their averaged weights.
 
 What is unusual: nothing is trained. Networks of different kinds err differently, and their mean mostly errs less;
-model.Ensemble says how it is taken. It costs the time and the size of all. The result is a run's folder like any other,
-to calibrate, evaluate and export.
+model.Ensemble says how it is taken. It costs the time and the size of all. Networks of one kind that learned on from
+one start, each with other crops, may average their weights instead (a model soup, Wortsman et al. 2022): that costs
+nothing. The result is a run's folder like any other, to calibrate, evaluate and export.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from .media import whole_file
@@ -16,10 +18,15 @@ from .model import CountingModel, Ensemble, EnsembleConfig, load, save
 
 
 def average(
-    runs: Sequence[str | Path], out: str | Path, name: str = "", weights: Sequence[float] | None = None
+    runs: Sequence[str | Path],
+    out: str | Path,
+    name: str = "",
+    weights: Sequence[float] | None = None,
+    soup: bool = False,
 ) -> Path:
     """Write OUT/best, the mean of the checkpoints RUN/best of two runs or more, and OUT/run.json, which names their
     data sets and their networks; returns OUT/best. weights: how much each counts, in any unit; by default the same.
+    soup: the mean of their weights, one network, instead of their counts; for runs that began with the same weights.
 
     Raises:
         ValueError: naming the run, where one is missing, is no single network, or does not fit the others.
@@ -34,18 +41,37 @@ def average(
     members = [network for network in networks if isinstance(network, CountingModel)]
     if len(members) < len(networks):
         raise ValueError("one of the runs is an average already; give single networks")
+    name = name or out.name
     first = members[0].config
+    configs = tuple(member.config for member in members)
     shares = tuple(weight / (sum(weights) or 1) for weight in weights) if weights else ()
-    config = EnsembleConfig(tuple(m.config for m in members), shares, name or out.name, first.min_side, first.shrink)
-    ensemble = Ensemble(config)
+    ensemble = Ensemble(EnsembleConfig(configs, shares, name, first.min_side, first.shrink))
     for mine, given in zip(ensemble.members, members, strict=True):
         mine.load_state_dict(given.state_dict())
+    save(mix(ensemble, name) if soup else ensemble, out / "best")
     sets = {key: one for record in records for key, one in record["config"]["sets"].items()}
-    save(ensemble, out / "best")
     with whole_file(out / "run.json") as file:
         members_of = {folder.name: record for folder, record in zip(folders, records, strict=True)}
-        file.write(json.dumps({"config": {"name": config.name, "sets": sets}, "members": members_of}, indent=2) + "\n")
+        file.write(json.dumps({"config": {"name": name, "sets": sets}, "members": members_of}, indent=2) + "\n")
     return out / "best"
+
+
+def mix(ensemble: Ensemble, name: str) -> CountingModel:
+    """One network whose every weight is the mean of the members', by their shares.
+
+    Raises:
+        ValueError: they are not of one kind.
+    """
+    one, *others = (replace(config, name=name) for config in ensemble.config.members)
+    if any(other != one for other in others):
+        raise ValueError("weights can be averaged of equal networks only; leave soup out to average their counts")
+    mixed = CountingModel(one)
+    states = [member.state_dict() for member in ensemble.members]
+    shares = ensemble.config.weights or [1 / len(states)] * len(states)
+    for key, value in mixed.state_dict().items():  # a view: what is copied into it is the network's
+        mean = sum(share * state[key].double() for share, state in zip(shares, states, strict=True))
+        value.copy_(mean)
+    return mixed.eval()
 
 
 def read_record(run: Path) -> dict:

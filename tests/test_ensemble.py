@@ -81,6 +81,16 @@ def test_it_is_exported_and_comes_back(both, tmp_path):
         open_start(tmp_path / "both.onnx")
 
 
+def test_a_soup_is_one_network_of_their_mean_weights(tmp_path):
+    runs = [a_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    one, two = (load(run / "best").state_dict() for run in runs)
+    soup = load(average(runs, tmp_path / "soup", weights=(1, 3), soup=True))
+    assert isinstance(soup, CountingModel) and soup.config.name == "soup"
+    for key, value in soup.state_dict().items():
+        assert torch.allclose(value.float(), one[key].float() / 4 + two[key].float() * 3 / 4, atol=1e-6), key
+    assert set(json.loads((tmp_path / "soup" / "run.json").read_text())["config"]["sets"]) == {"one", "two"}
+
+
 def test_from_the_command_line(runs, tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         named = ["--name", "headcount-both", "--weight", "1", "--weight", "2"]
@@ -103,5 +113,7 @@ def test_what_cannot_be_averaged_is_said_in_one_line(runs, both, tmp_path):
         average(runs, both.parent)
     with pytest.raises(ValueError, match="weights of 2 networks are .*: give each its share"):
         average(runs, tmp_path / "out", weights=(2, 0))
+    with pytest.raises(ValueError, match="of equal networks only"):
+        average(runs, tmp_path / "out", soup=True)
     with pytest.raises(ValueError, match="one stride"):
         Ensemble(EnsembleConfig(()))
