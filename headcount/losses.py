@@ -7,6 +7,7 @@ over the batch. A term whose weight is 0 is not computed.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -25,6 +26,7 @@ class LossConfig:
     likelihood: zero-inflated Poisson on heads per cell (fusion feature_zip only).
     blocks: weight of the L1 on counts in square blocks of `block_cells` cells.
     count: weight of the L1 on the count of the whole crop.
+    bayesian: weight of the L1 on the count of every head (Bayesian loss).
     """
 
     density: float = 1.0
@@ -34,6 +36,7 @@ class LossConfig:
     blocks: float = 0.0
     block_cells: tuple[int, ...] = (2, 4)
     count: float = 0.0
+    bayesian: float = 0.0
 
 
 class CountLoss(nn.Module):
@@ -59,6 +62,8 @@ class CountLoss(nn.Module):
             terms["blocks"] = torch.stack([block_error(output.density, counts, k) for k in config.block_cells]).sum()
         if config.count:
             terms["count"] = (output.density.sum((1, 2)) - counts.sum((1, 2))).abs().mean()
+        if config.bayesian:
+            terms["bayesian"] = bayesian_error(output.density, counts)
         if not terms:
             raise ValueError("no loss term applies: give a weight to one that this network has")
         weights = {name: getattr(config, name) for name in terms}
@@ -93,3 +98,21 @@ def block_error(predicted: Tensor, counts: Tensor, cells: int) -> Tensor:
     cuts counts what is left of it."""
     difference = F.avg_pool2d((predicted - counts).unsqueeze(1), cells, ceil_mode=True, divisor_override=1)
     return difference.abs().sum((1, 2, 3)).mean()
+
+
+def bayesian_error(predicted: Tensor, counts: Tensor, sigma: float = 1.0, far: float = 3.0) -> Tensor:
+    """Bayesian loss (Ma et al. 2019), heads being at the middles of their cells: each cell's density is shared among
+    the heads around it by their Gaussians of `sigma` cells, and with a background, as likely as a head `far` sigmas
+    away. The sum over heads of |1 - what each got|, and what the background got; averaged over the batch."""
+    reach = math.ceil((far + 1) * sigma)  # cells: past that a Gaussian is far below the background
+    steps = torch.arange(-reach, reach + 1, dtype=predicted.dtype, device=predicted.device)
+    bell = torch.exp(-0.5 * (steps / sigma).square())
+    kernel = torch.outer(bell, bell)[None, None]  # (1,1,k,k)
+    background = math.exp(-0.5 * far**2)
+
+    def spread(cells: Tensor) -> Tensor:
+        return F.conv2d(cells.unsqueeze(1), kernel, padding=reach).squeeze(1)
+
+    share = predicted / (spread(counts) + background)  # of a unit of likelihood
+    got = counts * spread(share)  # by the heads of each cell: a Gaussian is as wide seen from either end
+    return ((counts - got).abs() + background * share.abs()).sum((1, 2)).mean()

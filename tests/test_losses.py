@@ -8,7 +8,7 @@ import torch
 from scipy.stats import poisson
 
 from headcount.fusion import FUSIONS
-from headcount.losses import CountLoss, LossConfig, block_error, focal_loss, squared_error, zip_loss
+from headcount.losses import CountLoss, LossConfig, bayesian_error, block_error, focal_loss, squared_error, zip_loss
 from headcount.model import CountingModel, ModelConfig, Output
 from headcount.targets import count_map, density_map, mask_map
 
@@ -96,6 +96,39 @@ def test_a_block_may_be_larger_than_the_map():
     assert float(block_error(predicted, counts, 8)) == pytest.approx(3.0)
 
 
+def test_bayesian_error_by_brute_force():
+    """Every head and the background bid for every cell; two heads in one cell share what it gets."""
+    predicted, counts = torch.rand(2, 5, 6), torch.zeros(2, 5, 6)
+    heads = [[(0, 0), (2, 3), (2, 3), (3, 3)], []]
+    expected = 0.0
+    for n, places in enumerate(heads):
+        got, lost = [0.0] * len(places), 0.0
+        for i in range(5):
+            for j in range(6):
+                bids = [math.exp(-0.5 * ((i - y) ** 2 + (j - x) ** 2)) for y, x in places] + [math.exp(-0.5 * 3**2)]
+                parts = [float(predicted[n, i, j]) * bid / sum(bids) for bid in bids]
+                got = [a + b for a, b in zip(got, parts[:-1], strict=True)]
+                lost += parts[-1]
+        for y, x in places:
+            counts[n, y, x] += 1
+        expected += sum(abs(1 - g) for g in got) + lost
+    assert float(bayesian_error(predicted, counts)) == pytest.approx(expected / 2, rel=1e-3)
+
+
+def test_bayesian_error_teaches_a_head_per_head_and_no_more():
+    counts = torch.zeros(1, 9, 9)
+    counts[0, 2, 2], counts[0, 5, 6] = 1, 3
+    raw = torch.full((1, 9, 9), -2.0, requires_grad=True)
+    optimizer = torch.optim.Adam([raw], lr=0.05)
+    for _ in range(600):
+        optimizer.zero_grad()
+        bayesian_error(torch.nn.functional.softplus(raw), counts).backward()
+        optimizer.step()
+    density = torch.nn.functional.softplus(raw.detach())
+    assert float(density.sum()) == pytest.approx(4, abs=0.2)  # beside the heads' own, what the background is left
+    assert float(density[0, :4, :4].sum()) == pytest.approx(1, abs=0.1)
+
+
 @pytest.mark.parametrize("logit", [-1e4, -100.0, 0.0, 100.0, 1e4])
 @pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
 def test_focal_gradient_is_finite_at_extreme_logits(logit, gamma):
@@ -116,7 +149,7 @@ def test_likelihood_gradient_is_finite_at_extremes(logit, raw):
     assert loss.isfinite() and logits.grad.isfinite().all() and raws.grad.isfinite().all()
 
 
-EVERY_TERM = LossConfig(density=1.0, mask=1.0, likelihood=1.0, blocks=0.5, count=0.5)
+EVERY_TERM = LossConfig(density=1.0, mask=1.0, likelihood=1.0, blocks=0.5, count=0.5, bayesian=0.5)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -129,7 +162,7 @@ def test_every_fusion_has_finite_losses_and_gradients_on_empty_crops_too(fusion,
     terms = CountLoss(EVERY_TERM)(
         model(torch.zeros(1, 3, 32, 32), mask), density, mask, count_map(heads, 32, 32, 4)[None]
     )
-    expected = {"loss", "density", "blocks", "count"}
+    expected = {"loss", "density", "blocks", "count", "bayesian"}
     expected |= {"mask"} if not fusion.startswith("plain") and fusion != "feature_density" else set()
     assert set(terms) == expected | ({"likelihood"} if fusion == "feature_zip" else set())
     terms["loss"].backward()
