@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from .backbones import read_backbone_weights
 from .config import TrainConfig, TrainError
-from .model import CountingModel, load_single
+from .model import CountingModel, Ensemble, load, load_single
 
 
 def load_imagenet(model: CountingModel, file: str | Path | None) -> None:
@@ -33,6 +33,23 @@ def start_from(model: CountingModel, config: TrainConfig) -> None:
             model.load_state_dict(given)
     except (ValueError, RuntimeError) as error:
         raise TrainError(f"start {config.start}: {' '.join(str(error).split())[:300]}") from error
+
+
+def open_teacher(model: CountingModel, config: TrainConfig) -> CountingModel | Ensemble | None:
+    """The network at `config.teacher`, which is not trained. Raises TrainError."""
+    if bool(config.teacher) != bool(config.loss.teacher):
+        raise TrainError("a teacher needs both: teacher = a checkpoint folder, and loss.teacher = its weight")
+    if not config.teacher:
+        return None
+    try:
+        teacher = load(config.teacher).requires_grad_(False)
+    except ValueError as error:
+        raise TrainError(f"teacher {config.teacher}: {error}") from error
+    if teacher.stride != model.stride:
+        raise TrainError(
+            f"teacher {config.teacher}: its cells are {teacher.stride} pixels, this network's {model.stride}"
+        )
+    return teacher
 
 
 def freeze(model: CountingModel, blocks: int) -> None:

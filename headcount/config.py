@@ -44,6 +44,7 @@ class TrainConfig:
 
     steps: length of the run; 0 takes `epochs`.
     start: a checkpoint folder whose weights are begun with; start_part: "all", or "backbone", its heads being fresh.
+    teacher: a checkpoint folder whose densities are learned beside the marked heads, at the weight loss.teacher.
     optimizer: adamw, adam, sgd, or adam_to_sgd (the paper's: Adam for `adam_epochs`, then SGD).
     schedule: cosine (after `warmup` steps), step (the paper's: x0.1 every `step_epochs` epochs) or constant.
     lr, lr_pretrained: learning rates of new and of pre-trained layers. freeze: first blocks of the backbone kept as
@@ -70,6 +71,7 @@ class TrainConfig:
     imagenet: bool = False
     start: str = ""
     start_part: str = "all"
+    teacher: str = ""
     ema: float = 0.998
     clip: float = 0.0
     precision: str = "bf16"

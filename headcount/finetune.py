@@ -186,7 +186,7 @@ def open_start(start: str | Path) -> tuple[CountingModel, TrainConfig]:
         return model, from_dict(TrainConfig, json.loads(record.read_text(encoding="utf-8"))["config"], str(record))
     if recipe.is_file():
         return model, load_recipe(model.config.name)
-    return model, load_recipe("headcount-small" if model.config.fusion == "feature_zip" else "tuned-light")
+    return model, load_recipe("headcount-small" if model.config.fusion.endswith("_zip") else "tuned-light")
 
 
 def settings_of(model: CountingModel, recipe: TrainConfig, out: Path, before: CountMetrics) -> TrainConfig:

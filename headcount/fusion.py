@@ -150,14 +150,25 @@ class FeatureDensity(Feature):
         return Fused(self.regress(features, first), first_density=first)
 
 
-class FeatureZip(Feature):
-    """Solution 5 with a likelihood, ours: density = posterior x rate, the mean of a zero-inflated Poisson."""
+class ProductZip(Product):
+    """Solution 2 with a likelihood: density = posterior x rate, the mean of a zero-inflated Poisson."""
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
         mask_logits = self.mask(features)
-        posterior = mask_logits.sigmoid()
-        rate = F.softplus(self.regress(features, posterior).float())
-        return Fused(posterior * rate, mask_logits, rate=rate)
+        return zero_inflated(mask_logits, self.density(features))
+
+
+class FeatureZip(Feature):
+    """Solution 5 with a likelihood, ours: the posterior also reaches the regressor."""
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
+        mask_logits = self.mask(features)
+        return zero_inflated(mask_logits, self.regress(features, mask_logits.sigmoid()))
+
+
+def zero_inflated(mask_logits: Tensor, raw: Tensor) -> Fused:
+    rate = F.softplus(raw.float())
+    return Fused(mask_logits.sigmoid() * rate, mask_logits, rate=rate)
 
 
 def true_or_predicted(head: nn.Module, mask_logits: Tensor, mask: Tensor | None) -> Tensor:
@@ -178,5 +189,6 @@ FUSIONS: dict[str, type[nn.Module]] = {
     "product_ste": ProductSTE,
     "feature_gt": FeatureGT,
     "feature_posterior": FeaturePosterior,
+    "product_zip": ProductZip,
     "feature_zip": FeatureZip,
 }

@@ -23,10 +23,11 @@ class LossConfig:
 
     density: alpha of Eq. 3, the weight of the squared error on density (Eq. 2).
     mask: weight of the mask loss; gamma: its focal exponent (0 is binary cross-entropy).
-    likelihood: zero-inflated Poisson on heads per cell (fusion feature_zip only).
+    likelihood: zero-inflated Poisson on heads per cell (fusions product_zip and feature_zip only).
     blocks: weight of the L1 on counts in square blocks of `block_cells` cells.
     count: weight of the L1 on the count of the whole crop.
     bayesian: weight of the L1 on the count of every head (Bayesian loss).
+    teacher: weight of the L1 on counts in those blocks against the density of a teacher (distillation).
     """
 
     density: float = 1.0
@@ -37,6 +38,7 @@ class LossConfig:
     block_cells: tuple[int, ...] = (2, 4)
     count: float = 0.0
     bayesian: float = 0.0
+    teacher: float = 0.0
 
 
 class CountLoss(nn.Module):
@@ -46,8 +48,11 @@ class CountLoss(nn.Module):
         super().__init__()
         self.config = config
 
-    def forward(self, output: Output, density: Tensor, mask: Tensor, counts: Tensor) -> dict[str, Tensor]:
-        """`output` of a model, and the targets (N,h,w): `density`, `mask`, and `counts`, heads per cell."""
+    def forward(
+        self, output: Output, density: Tensor, mask: Tensor, counts: Tensor, taught: Tensor | None = None
+    ) -> dict[str, Tensor]:
+        """`output` of a model, and the targets (N,h,w): `density`, `mask`, `counts`, heads per cell, and `taught`, the
+        density that a teacher sees in the same crops."""
         config = self.config
         terms: dict[str, Tensor] = {}
         if config.density:
@@ -59,15 +64,21 @@ class CountLoss(nn.Module):
         if config.likelihood and output.rate is not None and output.mask_logits is not None:
             terms["likelihood"] = zip_loss(output.mask_logits, output.rate, counts)
         if config.blocks:
-            terms["blocks"] = torch.stack([block_error(output.density, counts, k) for k in config.block_cells]).sum()
+            terms["blocks"] = self.in_blocks(output.density, counts)
         if config.count:
             terms["count"] = (output.density.sum((1, 2)) - counts.sum((1, 2))).abs().mean()
         if config.bayesian:
             terms["bayesian"] = bayesian_error(output.density, counts)
+        if config.teacher and taught is not None:
+            terms["teacher"] = self.in_blocks(output.density, taught)
         if not terms:
             raise ValueError("no loss term applies: give a weight to one that this network has")
         weights = {name: getattr(config, name) for name in terms}
         return {"loss": sum(weights[name] * value for name, value in terms.items()), **terms}
+
+    def in_blocks(self, predicted: Tensor, counts: Tensor) -> Tensor:
+        """The L1 on the counts of blocks of each size."""
+        return torch.stack([block_error(predicted, counts, k) for k in self.config.block_cells]).sum()
 
 
 def squared_error(predicted: Tensor, density: Tensor) -> Tensor:

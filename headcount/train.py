@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from . import points, state, tiles
-from .begin import freeze, keep_freed_memory, load_imagenet, make_optimizer, start_from, with_prefix
+from .begin import freeze, keep_freed_memory, load_imagenet, make_optimizer, open_teacher, start_from, with_prefix
 from .config import TrainConfig, TrainError, check_same, circumstances, load_recipe, override
 from .counter import at_cells
 from .data import Batch, Crops, Picture, fingerprint, loader, open_pictures, rendered_pictures, whole
@@ -108,6 +108,9 @@ class Run:
         if config.freeze:
             freeze(self.model, config.freeze)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = open_teacher(self.model, config)
+        if self.teacher is not None:
+            self.teacher.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.parallel: nn.Module = self.model  # the same with gradients averaged over the processes, once they run
         self.loss = CountLoss(config.loss)
@@ -183,7 +186,9 @@ class Run:
         image = batch.image.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
             output = self.parallel(image, batch.mask)
-        terms = self.loss(output, batch.density, batch.mask, batch.counts)
+            with torch.no_grad():
+                taught = self.teacher(image).density if self.teacher is not None else None
+        terms = self.loss(output, batch.density, batch.mask, batch.counts, taught)
         mean_error = (output.density.sum((1, 2)) - batch.counts.sum((1, 2))).abs().mean()
         means = self.means({**terms, "crop_mae": mean_error}, batch)
         self.optimizer.zero_grad(set_to_none=True)

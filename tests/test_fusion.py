@@ -16,6 +16,7 @@ DENSITY_TEACHES_MASK = {
     "product_ste": True,
     "feature_gt": False,
     "feature_posterior": True,
+    "product_zip": True,
     "feature_zip": True,
 }
 
@@ -44,7 +45,7 @@ def test_every_map_has_the_size_of_the_features(fusion, dilation):
     assert all(m.shape == (2, 1, 6, 9) for m in fused if m is not None)
     assert (fused.mask_logits is not None) == (DENSITY_TEACHES_MASK[fusion] is not None and fusion != "feature_density")
     assert (fused.first_density is not None) == (fusion == "feature_density")
-    assert (fused.rate is not None) == (fusion == "feature_zip")
+    assert (fused.rate is not None) == fusion.endswith("_zip")
 
 
 @pytest.mark.parametrize("fusion", [f for f, teaches in DENSITY_TEACHES_MASK.items() if teaches is not None])
@@ -116,7 +117,9 @@ def test_solution_1_gates_the_density_branch():
     torch.testing.assert_close(head(features, mask).density, head.density(features) * mask)
 
 
-@pytest.mark.parametrize("fusion", ["product_posterior", "product_ste", "feature_posterior", "feature_zip"])
+@pytest.mark.parametrize(
+    "fusion", ["product_posterior", "product_ste", "feature_posterior", "product_zip", "feature_zip"]
+)
 def test_the_others_need_no_mask_and_do_not_look_at_one(fusion):
     head, features, mask = head_and_features(fusion)
     torch.testing.assert_close(head(features).density, head(features, mask).density)
@@ -132,14 +135,15 @@ def test_only_solutions_that_say_so_change_between_training_and_test(fusion):
     torch.testing.assert_close(trained, tested)
 
 
-def test_zip_is_the_posterior_times_the_rate():
-    head, features, _ = head_and_features("feature_zip")
+@pytest.mark.parametrize("fusion", ["product_zip", "feature_zip"])
+def test_zip_is_the_posterior_times_the_rate(fusion):
+    head, features, _ = head_and_features(fusion)
     fused = head(features)
     torch.testing.assert_close(fused.density, fused.mask_logits.sigmoid() * fused.rate)
     assert (fused.rate > 0).all()
 
 
-@pytest.mark.parametrize("fusion", [f for f in FUSIONS if f != "feature_zip"])
+@pytest.mark.parametrize("fusion", [f for f in FUSIONS if not f.endswith("_zip")])
 def test_the_last_layer_is_linear(fusion):
     """A ReLU at the end could die and never count again; so a cell may be below zero."""
     head, features, mask = head_and_features(fusion)

@@ -164,7 +164,7 @@ def test_every_fusion_has_finite_losses_and_gradients_on_empty_crops_too(fusion,
     )
     expected = {"loss", "density", "blocks", "count", "bayesian"}
     expected |= {"mask"} if not fusion.startswith("plain") and fusion != "feature_density" else set()
-    assert set(terms) == expected | ({"likelihood"} if fusion == "feature_zip" else set())
+    assert set(terms) == expected | ({"likelihood"} if fusion.endswith("_zip") else set())
     terms["loss"].backward()
     assert all(value.isfinite() for value in terms.values())
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)

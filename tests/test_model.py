@@ -62,6 +62,7 @@ def on_paper(backbone, fusion, dilation=1) -> CountingModel:
         ("product_ste", 2_677_442, 40, 107.9),
         ("feature_gt", 5_040_066, 56, 173.1),
         ("feature_posterior", 5_040_066, 56, 173.1),  # the paper: "less than 5.1 million"
+        ("product_zip", 2_677_442, 40, 107.9),
         ("feature_zip", 5_040_066, 56, 173.1),
     ],
 )

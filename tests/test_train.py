@@ -26,7 +26,7 @@ from headcount.counter import Counter
 from headcount.data import DataConfig, loader, open_pictures
 from headcount.engines import TorchEngine
 from headcount.losses import LossConfig
-from headcount.model import CountingModel, ModelConfig, load
+from headcount.model import CountingModel, ModelConfig, load, save
 from headcount.train import Run, TrainConfig, TrainError, train
 
 
@@ -488,3 +488,25 @@ def test_time_spent_adds_up_over_pieces(data, tmp_path):
     with (tmp_path / "metrics.csv").open() as file:
         seconds = [float(row["seconds"]) for row in csv.DictReader(file)]
     assert 0 < first <= seconds[-1] and seconds == sorted(seconds)
+
+
+def test_a_student_learns_what_its_teacher_sees(data, whole, tmp_path):
+    torch.manual_seed(5)
+    teacher = CountingModel(ModelConfig(fusion="plain", width=4))
+    torch.nn.init.constant_(teacher.head.density[-1].bias, 0.25)
+    save(teacher, tmp_path / "teacher")
+    alone = LossConfig(density=0.0, mask=0.0, teacher=1.0)
+    settings = {"teacher": str(tmp_path / "teacher"), "steps": 40, "lr": 3e-3, "eval_every": 40, "save_every": 10}
+    train(tiny(loss=alone, **settings), data, tmp_path / "run")
+    rows = list(csv.DictReader((tmp_path / "run" / "metrics.csv").open()))
+    assert float(rows[-1]["teacher"]) < 0.5 * float(rows[0]["teacher"])
+    for loss, given, said in (
+        (LossConfig(), str(whole / "best"), "a teacher needs both"),
+        (alone, "", "a teacher needs both"),
+        (alone, "nowhere", "teacher nowhere: .*not a headcount checkpoint"),
+    ):
+        with pytest.raises(TrainError, match=said):
+            Run(tiny(loss=loss, teacher=given), data, tmp_path, None)
+    other = ModelConfig(backbone="lite0", width=8)
+    with pytest.raises(TrainError, match="its cells are 4 pixels, this network's 8"):
+        Run(tiny(loss=alone, model=other, teacher=str(whole / "best")), data, tmp_path, None)
