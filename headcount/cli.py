@@ -306,7 +306,7 @@ def average(
     Parameters
     ----------
     run
-        The folder of a run; its best checkpoint is taken.
+        The folder of a run, of which the best checkpoint is taken, or of one of its checkpoints: runs/a/last.
     runs
         The others.
     out

@@ -25,19 +25,22 @@ def average(
     soup: bool = False,
 ) -> Path:
     """Write OUT/best, the mean of the checkpoints RUN/best of two runs or more, and OUT/run.json, which names their
-    data sets and their networks; returns OUT/best. weights: how much each counts, in any unit; by default the same.
-    soup: the mean of their weights, one network, instead of their counts; for runs that began with the same weights.
+    data sets and their networks; returns OUT/best. A run may be given as one of its checkpoints, RUN/last.
+
+    weights: how much each counts, in any unit; by default the same. soup: the mean of their weights, one network,
+    instead of their counts; for runs that began with the same weights.
 
     Raises:
         ValueError: naming the run, where one is missing, is no single network, or does not fit the others.
     """
     if len(runs) < 2:
         raise ValueError("an average needs two runs or more; give each one's folder")
-    folders, out = [Path(run) for run in runs], Path(out)
+    chosen, out = [checkpoint(Path(run)) for run in runs], Path(out)
+    folders = [folder.parent for folder in chosen]
     if (out / "run.json").exists():
         raise ValueError(f"{out}: holds a run already; give a new folder")
     records = [read_record(folder) for folder in folders]
-    networks = [load(folder / "best") for folder in folders]
+    networks = [load(folder) for folder in chosen]
     members = [network for network in networks if isinstance(network, CountingModel)]
     if len(members) < len(networks):
         raise ValueError("one of the runs is an average already; give single networks")
@@ -72,6 +75,11 @@ def mix(ensemble: Ensemble, name: str) -> CountingModel:
         mean = sum(share * state[key].double() for share, state in zip(shares, states, strict=True))
         value.copy_(mean)
     return mixed.eval()
+
+
+def checkpoint(run: Path) -> Path:
+    """The folder of weights that is meant: RUN itself where it is one, RUN/best else."""
+    return run if (run / "model.safetensors").exists() else run / "best"
 
 
 def read_record(run: Path) -> dict:

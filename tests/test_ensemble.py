@@ -84,7 +84,7 @@ def test_it_is_exported_and_comes_back(both, tmp_path):
 def test_a_soup_is_one_network_of_their_mean_weights(tmp_path):
     runs = [a_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
     one, two = (load(run / "best").state_dict() for run in runs)
-    soup = load(average(runs, tmp_path / "soup", weights=(1, 3), soup=True))
+    soup = load(average((runs[0], runs[1] / "best"), tmp_path / "soup", weights=(1, 3), soup=True))
     assert isinstance(soup, CountingModel) and soup.config.name == "soup"
     for key, value in soup.state_dict().items():
         assert torch.allclose(value.float(), one[key].float() / 4 + two[key].float() * 3 / 4, atol=1e-6), key
