@@ -25,7 +25,7 @@ def average(
     soup: bool = False,
 ) -> Path:
     """Write OUT/best, the mean of the checkpoints RUN/best of two runs or more, and OUT/run.json, which names their
-    data sets and their networks; returns OUT/best. A run may be given as one of its checkpoints, RUN/last.
+    data sets and each one's record; returns OUT/best. A run may be given as one of its checkpoints, RUN/last.
 
     weights: how much each counts, in any unit; by default the same. soup: the mean of their weights, one network,
     instead of their counts; for runs that began with the same weights.
@@ -36,10 +36,9 @@ def average(
     if len(runs) < 2:
         raise ValueError("an average needs two runs or more; give each one's folder")
     chosen, out = [checkpoint(Path(run)) for run in runs], Path(out)
-    folders = [folder.parent for folder in chosen]
     if (out / "run.json").exists():
         raise ValueError(f"{out}: holds a run already; give a new folder")
-    records = [read_record(folder) for folder in folders]
+    records = [read_record(folder.parent) for folder in chosen]
     networks = [load(folder) for folder in chosen]
     members = [network for network in networks if isinstance(network, CountingModel)]
     if len(members) < len(networks):
@@ -53,9 +52,13 @@ def average(
         mine.load_state_dict(given.state_dict())
     save(mix(ensemble, name) if soup else ensemble, out / "best")
     sets = {key: one for record in records for key, one in record["config"]["sets"].items()}
+    recipe = records[0]["config"] if soup else {}  # one network may be trained further, with the losses it knows
+    record = {
+        "config": {**recipe, "name": name, "sets": sets},
+        "members": {str(folder): record for folder, record in zip(chosen, records, strict=True)},
+    }
     with whole_file(out / "run.json") as file:
-        members_of = {folder.name: record for folder, record in zip(folders, records, strict=True)}
-        file.write(json.dumps({"config": {"name": name, "sets": sets}, "members": members_of}, indent=2) + "\n")
+        file.write(json.dumps(record, indent=2) + "\n")
     return out / "best"
 
 
@@ -70,9 +73,8 @@ def mix(ensemble: Ensemble, name: str) -> CountingModel:
         raise ValueError("weights can be averaged of equal networks only; leave soup out to average their counts")
     mixed = CountingModel(one)
     states = [member.state_dict() for member in ensemble.members]
-    shares = ensemble.config.weights or [1 / len(states)] * len(states)
     for key, value in mixed.state_dict().items():  # a view: what is copied into it is the network's
-        mean = sum(share * state[key].double() for share, state in zip(shares, states, strict=True))
+        mean = sum(share * state[key].double() for share, state in zip(ensemble.weights, states, strict=True))
         value.copy_(mean)
     return mixed.eval()
 

@@ -206,11 +206,13 @@ def settings_of(model: CountingModel, recipe: TrainConfig, out: Path, before: Co
         imagenet=False,
         start=str(out / "start"),
         start_part="all",
+        teacher="",  # it knows the pictures of before, not these
         ema=0.99,
         precision="bf16" if computes_bf16() else "fp32",
         save_every=1_000_000,
         model=replace(model.config, name=out.name),
         data=data,
+        loss=replace(recipe.loss, teacher=0.0),
         sets={"own": SetConfig("photos", "json")},
     )
 

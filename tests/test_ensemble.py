@@ -88,7 +88,19 @@ def test_a_soup_is_one_network_of_their_mean_weights(tmp_path):
     assert isinstance(soup, CountingModel) and soup.config.name == "soup"
     for key, value in soup.state_dict().items():
         assert torch.allclose(value.float(), one[key].float() / 4 + two[key].float() * 3 / 4, atol=1e-6), key
-    assert set(json.loads((tmp_path / "soup" / "run.json").read_text())["config"]["sets"]) == {"one", "two"}
+    record = json.loads((tmp_path / "soup" / "run.json").read_text())
+    assert set(record["config"]["sets"]) == {"one", "two"}
+    assert list(record["members"]) == [str(run / "best") for run in runs]
+
+
+def test_a_soup_is_trained_further_with_the_losses_that_it_knows(tmp_path):
+    runs = [a_run(tmp_path / name, seed) for seed, name in enumerate(("one", "two"))]
+    for run in runs:
+        record = json.loads((run / "run.json").read_text())
+        record["config"]["loss"] = {"density": 0.0, "likelihood": 1.0}
+        (run / "run.json").write_text(json.dumps(record))
+    _, recipe = open_start(average(runs, tmp_path / "soup", soup=True))
+    assert (recipe.loss.density, recipe.loss.likelihood) == (0.0, 1.0)
 
 
 def test_from_the_command_line(runs, tmp_path, capsys):

@@ -21,6 +21,7 @@ from headcount import cli, points
 from headcount.calibrate import calibrate
 from headcount.evaluate import evaluate
 from headcount.finetune import FineTuning, find, split
+from headcount.losses import LossConfig
 from headcount.metrics import CountMetrics
 from headcount.model import CountingModel, ModelConfig, save
 from headcount.train import Run, TrainConfig, TrainError
@@ -160,6 +161,13 @@ def test_steps_are_smaller_where_it_counts_well_already(tmp_path):
         for counted in ([0.0, 0.0], [95.0, 60.0])
     ]
     assert rates[0] > rates[1] > 0
+
+
+def test_a_teacher_of_other_pictures_is_not_asked(tmp_path):
+    taught = TrainConfig(teacher="gone", loss=LossConfig(blocks=0.5, teacher=1.0))
+    model = CountingModel(ModelConfig(backbone="multiscale", fusion="plain", width=8))
+    settings = finetuning.settings_of(model, taught, tmp_path, CountMetrics([100], [90.0]))
+    assert (settings.teacher, settings.loss) == ("", LossConfig(blocks=0.5))
 
 
 # It keeps to the clock
