@@ -36,7 +36,7 @@ def start_from(model: CountingModel, config: TrainConfig) -> None:
 
 
 def open_teacher(model: CountingModel, config: TrainConfig) -> CountingModel | Ensemble | None:
-    """The network at `config.teacher`, which is not trained. Raises TrainError."""
+    """The network at `config.teacher`, which is not trained, where `model` is. Raises TrainError."""
     if bool(config.teacher) != bool(config.loss.teacher):
         raise TrainError("a teacher needs both: teacher = a checkpoint folder, and loss.teacher = its weight")
     if not config.teacher:
@@ -49,7 +49,8 @@ def open_teacher(model: CountingModel, config: TrainConfig) -> CountingModel | E
         raise TrainError(
             f"teacher {config.teacher}: its cells are {teacher.stride} pixels, this network's {model.stride}"
         )
-    return teacher
+    device = next(model.parameters()).device
+    return teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def freeze(model: CountingModel, blocks: int) -> None:

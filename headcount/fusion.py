@@ -167,6 +167,7 @@ class FeatureZip(Feature):
 
 
 def zero_inflated(mask_logits: Tensor, raw: Tensor) -> Fused:
+    """Of the logits of the mask and of what the softplus makes the rate, (N,1,h,w) each."""
     rate = F.softplus(raw.float())
     return Fused(mask_logits.sigmoid() * rate, mask_logits, rate=rate)
 

@@ -109,8 +109,6 @@ class Run:
             freeze(self.model, config.freeze)
         self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = open_teacher(self.model, config)
-        if self.teacher is not None:
-            self.teacher.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.parallel: nn.Module = self.model  # the same with gradients averaged over the processes, once they run
         self.loss = CountLoss(config.loss)
