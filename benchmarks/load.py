@@ -22,7 +22,7 @@ import cv2
 import httpx
 import numpy as np
 
-from headcount.scenes import render
+from headcount.synthetic.scenes import render
 
 
 def main() -> None:

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 import headcount
-from headcount.media import list_images
-from headcount.scenes import render
+from headcount.io.images import list_images
+from headcount.synthetic.scenes import render
 
 FIRST_SEED = 900_000_000
 

@@ -29,13 +29,13 @@ import numpy as np
 import torch
 
 import headcount
-from headcount import tiles
-from headcount.config import load_recipe
-from headcount.counter import find_model
-from headcount.engines import open_engine, usable_cores
-from headcount.media import IMAGE_SUFFIXES, read_image, write_image
-from headcount.model import CountingModel, ModelConfig
-from headcount.scenes import render
+from headcount.inference import tiling
+from headcount.inference.engines import open_engine, usable_cores
+from headcount.inference.pretrained import find_model
+from headcount.io.images import IMAGE_SUFFIXES, read_image, write_image
+from headcount.models.counting_model import CountingModel, ModelConfig
+from headcount.synthetic.scenes import render
+from headcount.training.config import load_recipe
 
 SIZES = {"576x768": (576, 768), "1080p": (1080, 1920), "4K": (2160, 3840)}
 MODEL = os.environ.get("HEADCOUNT_MODEL")  # another than the default
@@ -130,7 +130,7 @@ def runner(kind: str) -> Callable[[np.ndarray], object]:
         return counter.count
     if kind in ("openvino fp32", "onnxruntime fp32"):
         engine = open_engine(find_model(MODEL), kind.split()[0], "fp32")
-        return lambda image: tiles.run(engine, [image])
+        return lambda image: tiling.run(engine, [image])
     network = torch_network(kind.removeprefix("torch "))
 
     def count(image: np.ndarray) -> float:
@@ -223,7 +223,7 @@ def folder_of_photos(folder: Path, pictures: Path | None) -> None:
         for name, (began, ended) in zip(rates, pairwise(times), strict=True):
             rates[name] += ended - began
     rates = {name: len(paths) / seconds for name, seconds in rates.items()}
-    sizes = {tiles.padded_size(read_image(path).shape, many.engine.meta) for path in paths}
+    sizes = {tiling.padded_size(read_image(path).shape, many.engine.meta) for path in paths}
     print(f"\n{len(paths)} photos, {len(sizes)} padded sizes, a second:", end=" ")
     print(", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()))
     promise("times one-at-a-time calls", rates["folder"] / rates["one by one"], LEAST_OF_FOLDER)
@@ -238,7 +238,7 @@ def huge_pictures() -> None:
     image = np.tile(render(1, people=300, width=1000, height=750).image, (4, 4, 1))  # 12 megapixels
     maps = {}
     for name, most in (("whole", 10**9), ("windows", None)):
-        maps[name] = lambda most=most: tiles.run(engine, [image], most)[0][0].sum(dtype=np.float64)
+        maps[name] = lambda most=most: tiling.run(engine, [image], most)[0][0].sum(dtype=np.float64)
     seconds = in_turns(maps, {"whole": 3, "windows": 3})
     whole, cut = maps["whole"](), maps["windows"]()
     print(f"\n12 megapixels: whole {seconds['whole']:.2f} s, in windows {seconds['windows']:.2f} s;", end="")
@@ -255,7 +255,7 @@ def huge_pictures() -> None:
 
 def video(folder: Path) -> None:
     """1080p frames, every one of them, against the same number of frames that are in memory already."""
-    from headcount.film import write_video
+    from headcount.io.video_writer import write_video
 
     frames = [render(seed, people=200, width=1920, height=1080).image for seed in range(3)]
     shifted = [np.roll(frames[i % 3], 4 * i, axis=1) for i in range(40)]
@@ -276,7 +276,7 @@ def video(folder: Path) -> None:
 
 def loader() -> None:
     """Training crops with their targets a second, on one core, and the share of a training step that they take."""
-    from headcount.data import Crops, rendered_pictures
+    from headcount.training.dataset import Crops, rendered_pictures
 
     config = load_recipe("headcount-small").data
     config.rendered_scenes = 8

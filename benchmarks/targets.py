@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from headcount.heatmap import reduce
-from headcount.targets import TRUNCATE, density_map
+from headcount.training.targets import TRUNCATE, density_map
+from headcount.visualization.heatmap import reduce
 
 LEAST = 1000  # the ratio that is promised
 

@@ -1,5 +1,5 @@
 """`python -m headcount` is the `headcount` command."""
 
-from .cli import main
+from headcount.cli.main import main
 
 main()

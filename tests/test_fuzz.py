@@ -11,22 +11,23 @@ import signal
 import warnings
 from pathlib import Path
 
-import fake
 import numpy as np
 import pytest
-import tiny
+from helpers import dataset_factory as factory
+from helpers import tiny_onnx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from headcount import points
-from headcount.config import load_recipe
-from headcount.engines import open_engine
-from headcount.film import write_video
-from headcount.media import read_image
-from headcount.outlines import read_regions
-from headcount.output import READERS
-from headcount.video import read_frames
+import headcount
+from headcount.cli.output import READERS
+from headcount.datasets import readers
+from headcount.inference.engines import open_engine
+from headcount.io.images import read_image
+from headcount.io.video import read_frames
+from headcount.io.video_writer import write_video
+from headcount.regions.region import read_regions
+from headcount.training.config import load_recipe
 
 EXAMPLES = int(os.environ.get("HEADCOUNT_FUZZ", 40))
 SECONDS, MEGABYTES = 20, 600
@@ -72,7 +73,7 @@ def picture(suffix: str, **options):
 def film(suffix: str):
     def prepare(folder: Path):
         file = folder / f"crowd{suffix}"
-        write_video(file, [tiny.dots(n) for n in range(6)], fps=5)
+        write_video(file, [tiny_onnx.dots(n) for n in range(6)], fps=5)
         return file, lambda: list(zip(range(20), read_frames(file, "1f"), strict=False))
 
     return prepare
@@ -83,7 +84,7 @@ def annotated(write, format: str, split: str, pattern: str):
 
     def prepare(folder: Path):
         write(folder)
-        return sorted(folder.rglob(pattern))[0], lambda: points.read(folder, format, split)
+        return sorted(folder.rglob(pattern))[0], lambda: readers.read(folder, format, split)
 
     return prepare
 
@@ -101,7 +102,7 @@ def regions(folder: Path):
 
 def recipe(folder: Path):
     file = folder / "mine.toml"
-    file.write_bytes((Path(points.__file__).parent / "recipes" / "tiny.toml").read_bytes())
+    file.write_bytes((Path(headcount.__file__).parent / "recipes" / "tiny_onnx.toml").read_bytes())
     return file, lambda: load_recipe(file)
 
 
@@ -116,7 +117,7 @@ def rows(form: str, text: str):
 
 def exported(engine: str):
     def prepare(folder: Path):
-        file = tiny.network(folder / "network.onnx")
+        file = tiny_onnx.network(folder / "network.onnx")
         return file, lambda: open_engine(file, engine)
 
     return prepare
@@ -133,25 +134,25 @@ TARGETS = {
     "tiff": picture(".tif", compression="tiff_lzw"),
     "mp4": film(".mp4"),
     "webm": film(".webm"),
-    "shanghaitech": annotated(fake.shanghaitech, "shanghaitech", "test", "test_data/ground-truth/GT_IMG_1.mat"),
-    "ucf_qnrf": annotated(fake.ucf_qnrf, "ucf_qnrf", "all", "*_ann.mat"),
-    "nwpu": annotated(fake.nwpu, "nwpu", "all", "*.json"),
-    "jhu": annotated(fake.jhu, "jhu", "all", "gt/*.txt"),
-    "ucsd": annotated(fake.ucsd, "ucsd", "all", "*.mat"),
-    "carpk": annotated(fake.carpk, "carpk", "all", "Annotations/*.txt"),
-    "trancos": annotated(fake.trancos, "trancos", "all", "*.txt"),
-    "visdrone": annotated(fake.visdrone, "visdrone", "all", "annotations/*.txt"),
-    "p2pnet": annotated(fake.p2pnet, "p2pnet", "all", "*.list"),
-    "yolo": annotated(fake.yolo, "yolo", "all", "labels/*/*.txt"),
-    "yolo's classes": annotated(fake.yolo, "yolo", "all", "data.yaml"),
-    "voc": annotated(fake.voc, "voc", "all", "*.xml"),
-    "cvat": annotated(fake.cvat_images, "cvat", "all", "*.xml"),
-    "cvat, video": annotated(fake.cvat_video, "cvat", "all", "*.xml"),
-    "labelme": annotated(fake.labelme, "labelme", "all", "*.json"),
-    "labelstudio": annotated(fake.labelstudio, "labelstudio", "all", "*.json"),
-    "csv": annotated(fake.csv_table, "csv", "train", "points.csv"),
-    "coco": annotated(fake.coco, "coco", "all", "person_keypoints.json"),
-    "coco, boxes": annotated(fake.coco_boxes, "coco", "all", "*.json"),
+    "shanghaitech": annotated(factory.shanghaitech, "shanghaitech", "test", "test_data/ground-truth/GT_IMG_1.mat"),
+    "ucf_qnrf": annotated(factory.ucf_qnrf, "ucf_qnrf", "all", "*_ann.mat"),
+    "nwpu": annotated(factory.nwpu, "nwpu", "all", "*.json"),
+    "jhu": annotated(factory.jhu, "jhu", "all", "gt/*.txt"),
+    "ucsd": annotated(factory.ucsd, "ucsd", "all", "*.mat"),
+    "carpk": annotated(factory.carpk, "carpk", "all", "Annotations/*.txt"),
+    "trancos": annotated(factory.trancos, "trancos", "all", "*.txt"),
+    "visdrone": annotated(factory.visdrone, "visdrone", "all", "annotations/*.txt"),
+    "p2pnet": annotated(factory.p2pnet, "p2pnet", "all", "*.list"),
+    "yolo": annotated(factory.yolo, "yolo", "all", "labels/*/*.txt"),
+    "yolo's classes": annotated(factory.yolo, "yolo", "all", "data.yaml"),
+    "voc": annotated(factory.voc, "voc", "all", "*.xml"),
+    "cvat": annotated(factory.cvat_images, "cvat", "all", "*.xml"),
+    "cvat, video": annotated(factory.cvat_video, "cvat", "all", "*.xml"),
+    "labelme": annotated(factory.labelme, "labelme", "all", "*.json"),
+    "labelstudio": annotated(factory.labelstudio, "labelstudio", "all", "*.json"),
+    "csv": annotated(factory.csv_table, "csv", "train", "points.csv"),
+    "coco": annotated(factory.coco, "coco", "all", "person_keypoints.json"),
+    "coco, boxes": annotated(factory.coco_boxes, "coco", "all", "*.json"),
     "regions": regions,
     "recipe": recipe,
     "rows of csv": rows("csv", "path,count,low,high,error\na.jpg,12.5,10,14,\nb.jpg,,,,broken\n"),

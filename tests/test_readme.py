@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import cv2
-import fake
 import pytest
+from helpers import dataset_factory as factory
 
-from headcount.film import write_video
+from headcount.io.video_writer import write_video
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -28,9 +28,9 @@ def folder(tmp_path):
         cv2.imwrite(str(tmp_path / name), picture)
     write_video(tmp_path / "clip.webm", [picture[:, :, ::-1]] * 9, fps=3)
     (tmp_path / "zones.json").write_text(re.search(r"^```json\n(.*?)^```", README, re.M | re.S)[1])
-    fake.shanghaitech(tmp_path / "part_A")
-    fake.shanghaitech(tmp_path / "data" / "shanghaitech" / "part_A")
-    fake.csv_table(tmp_path / "own", splits=("train", "train", "val", "val", "test"))
+    factory.shanghaitech(tmp_path / "part_A")
+    factory.shanghaitech(tmp_path / "data" / "shanghaitech" / "part_A")
+    factory.csv_table(tmp_path / "own", splits=("train", "train", "val", "val", "test"))
     for table in (tmp_path / "own").glob("*.csv"):
         table.rename(table.with_name("people.csv"))
     return tmp_path

@@ -1,0 +1,22 @@
+"""Measuring a model on annotated images: metrics, reports, and the interval around a count."""
+
+from typing import TYPE_CHECKING
+
+from headcount._lazy import lazy_names
+
+if TYPE_CHECKING:
+    from headcount.evaluation.calibration import calibrate
+    from headcount.evaluation.evaluate import Report, evaluate
+    from headcount.evaluation.metrics import CountMetrics
+
+__all__ = ["CountMetrics", "Report", "calibrate", "evaluate"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "CountMetrics": "headcount.evaluation.metrics",
+        "Report": "headcount.evaluation.evaluate",
+        "calibrate": "headcount.evaluation.calibration",
+        "evaluate": "headcount.evaluation.evaluate",
+    },
+)

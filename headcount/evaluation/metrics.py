@@ -1,0 +1,269 @@
+"""How far predicted counts are from true ones, as the papers measure it and a little further. numpy only.
+
+Unusual: "rmse" is what crowd-counting papers print as "MSE" (they take the root and keep the name); it is
+called by its name everywhere else. A group of images (a level, a scene) is again a `CountMetrics`, so all
+that can be asked of the whole can be asked of a part. An error is always predicted - true.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+LEVELS = ("none", "low", "middle", "high")
+LEVEL_ENDS = (0, 300, 700)  # the most people of each level but the last
+RESAMPLES = 2000
+
+
+class CountMetrics:
+    """Metrics over N >= 1 images.
+
+    true, predicted: (N,) people, finite. names: (N,) for messages. scenes: (N,) the camera of each image, or
+    None. games: float (N,L), each image's GAME at levels 1..L (see `game`), or None.
+
+    Raises:
+        ValueError: for no images, lengths that differ, or a count that is not finite (naming the image).
+    """
+
+    def __init__(
+        self,
+        true: ArrayLike,
+        predicted: ArrayLike,
+        names: Sequence[str] | None = None,
+        scenes: Sequence[str] | None = None,
+        games: ArrayLike | None = None,
+    ):
+        self.true = np.asarray(true, np.float64)
+        self.predicted = np.asarray(predicted, np.float64)
+        self.scenes = None if scenes is None else list(scenes)
+        self.games = None if games is None else np.asarray(games, np.float64)
+        n = self.true.size
+        if self.true.ndim != 1 or self.true.shape != self.predicted.shape:
+            shapes = f"{self.predicted.shape} and {self.true.shape}"
+            raise ValueError(f"metrics: give as many predicted as true counts, got {shapes}")
+        if n == 0:
+            raise ValueError("metrics: no images to measure; give at least one")
+        self.names = [f"image {i}" for i in range(n)] if names is None else list(names)
+        for what, values in (("names", self.names), ("scenes", self.scenes), ("games", self.games)):
+            if values is not None and len(values) != n:
+                raise ValueError(f"metrics: {len(values)} {what} for {n} images; give one for each")
+        if self.games is not None and self.games.ndim != 2:
+            raise ValueError(f"metrics: games is an array (images, levels), got shape {self.games.shape}")
+        for name, people, counted in zip(self.names, self.true, self.predicted, strict=True):
+            if not (np.isfinite(people) and np.isfinite(counted)):
+                raise ValueError(f"{name}: true {people:g}, predicted {counted:g}: not a finite count")
+            if people < 0:
+                raise ValueError(f"{name}: the true count, {people:g}, is below zero")
+
+    def __len__(self) -> int:
+        return len(self.true)
+
+    @property
+    def mae(self) -> float:
+        """Mean absolute error, people."""
+        return self._value("mae")
+
+    @property
+    def rmse(self) -> float:
+        """Root of the mean squared error, people."""
+        return self._value("rmse")
+
+    @property
+    def nae(self) -> float:
+        """Mean of |error| / true over the images with people in them; nan where there is no such image."""
+        return self._value("nae")
+
+    @property
+    def bias(self) -> float:
+        """Mean of predicted - true, people: above zero the counter sees too many."""
+        return self._value("bias")
+
+    @property
+    def game(self) -> list[float]:
+        """GAME 0, 1, .. (the mean over images); GAME 0 is the MAE, alone where `games` was not given."""
+        return [self.mae, *([] if self.games is None else self.games.mean(axis=0).tolist())]
+
+    @property
+    def scene_mae(self) -> float:
+        """The mean of the scenes' MAEs, as WorldExpo'10 is reported; the MAE where there are no scenes."""
+        return float(np.mean([scene.mae for scene in self.by_scene().values()] or [self.mae]))
+
+    def by_level(self) -> dict[str, CountMetrics]:
+        """The images of each level that has any, by true count: none 0, low 1-300, middle -700, high 701-."""
+        level = np.searchsorted(LEVEL_ENDS, self.true)  # (N,) 0..3
+        return {name: self._part(level == i) for i, name in enumerate(LEVELS) if (level == i).any()}
+
+    def by_scene(self) -> dict[str, CountMetrics]:
+        """The images of each named scene, in the order of the names; empty where no scenes were given."""
+        scenes = np.asarray([] if self.scenes is None else self.scenes, str)
+        return {scene: self._part(scenes == scene) for scene in np.unique(scenes[scenes != ""]).tolist()}
+
+    def interval(self, name: str, level: float = 0.95, seed: int = 0) -> tuple[float, float]:
+        """A bootstrap percentile interval of `mae`, `rmse`, `nae` or `bias` over the choice of images.
+
+        2,000 resamples with replacement, the same for the same seed. It says how much the figure would move
+        with another draw of test images, not with another training run.
+        """
+        values = self._per_image(name)
+        if len(values) == 0:
+            return float("nan"), float("nan")
+        draws = np.random.default_rng(seed).integers(0, len(values), (RESAMPLES, len(values)), np.int32)
+        means = values[draws].mean(axis=1)  # (2000,N) -> (2000,)
+        means = np.sqrt(means) if name == "rmse" else means
+        low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+        return float(low), float(high)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: n, mae, rmse, nae, bias, game (a list, from level 0), intervals; nan becomes None."""
+        names = ("mae", "rmse", "nae", "bias")
+        values = {"n": len(self), **{name: _plain(getattr(self, name)) for name in names}}
+        intervals = {name: [_plain(end) for end in self.interval(name)] for name in names}
+        return {**values, "game": [_plain(value) for value in self.game], "intervals": intervals}
+
+    def _per_image(self, name: str) -> np.ndarray:
+        """The values whose mean is the metric (for rmse, its square)."""
+        error = self.predicted - self.true
+        if name == "nae":
+            people = self.true > 0
+            return np.abs(error[people]) / self.true[people]
+        values = {"mae": np.abs(error), "rmse": error**2, "bias": error}
+        if name not in values:
+            raise ValueError(f"no metric {name!r} here: use mae, rmse, nae or bias")
+        return values[name]
+
+    def _value(self, name: str) -> float:
+        values = self._per_image(name)
+        mean = float(values.mean()) if len(values) else float("nan")
+        return mean**0.5 if name == "rmse" else mean
+
+    def _part(self, chosen: np.ndarray) -> CountMetrics:
+        """The images where `chosen` (N,) is True."""
+        kept = np.flatnonzero(chosen).tolist()
+        return CountMetrics(
+            self.true[kept],
+            self.predicted[kept],
+            [self.names[i] for i in kept],
+            None if self.scenes is None else [self.scenes[i] for i in kept],
+            None if self.games is None else self.games[kept],
+        )
+
+
+def game(density: np.ndarray, points: np.ndarray, level: int, stride: float, width: float, height: float) -> float:
+    """Grid Average Mean absolute Error of one image: |predicted - true| summed over 4**level equal regions.
+
+    Guerrero-Gomez-Olmedo et al., *Extremely overlapping vehicle counting*, 2015. Level 0 is the absolute
+    error; each level is at least the one before. A cell that lies across a border is split by the area on
+    each side, so the regions' predictions sum to the density's; a point on a border belongs to the region to
+    its right, or below.
+
+    Args:
+        density: (h,w) people per cell; cell (i,j) covers rows i*stride.. and columns j*stride.. of the image.
+        points: (N,2) heads, x then y, pixels. level: 0, 1, 2, 3.. stride: pixels per cell, may be fractional.
+        width, height: of the image, pixels.
+
+    Raises:
+        ValueError: when the density does not cover the image at this stride.
+    """
+    side = 2**level
+    rows = _shares(density.shape[0], stride, height, side)  # (side,h)
+    columns = _shares(density.shape[1], stride, width, side)  # (side,w)
+    predicted = rows @ density.astype(np.float64) @ columns.T  # (side,side)
+    true = np.zeros((side, side))
+    if len(points):
+        region = np.asarray(points, np.float64) * side / (width, height)
+        x, y = np.clip(region, 0, side - 1).astype(int).T
+        np.add.at(true, (y, x), 1)
+    return float(np.abs(predicted - true).sum())
+
+
+def _shares(cells: int, stride: float, length: float, regions: int) -> np.ndarray:
+    """(regions,cells): the part of each cell, cut off at the image, in each of equal regions of an axis."""
+    if not length - stride < cells * stride < length + 2 * stride:
+        covers = f"{cells} cells of {stride:g} pixels do not cover {length:g} pixels"
+        raise ValueError(f"game: {covers}; check the stride")
+    # an enlarged picture's rows have not quite its columns' stride: the last may begin at the image's end
+    starts = np.minimum(np.arange(cells) * stride, length - 1e-6)
+    ends = np.append(starts[1:], length)
+    borders = np.linspace(0, length, regions + 1)[:, None]
+    overlap = np.minimum(ends, borders[1:]) - np.maximum(starts, borders[:-1])  # (regions,cells)
+    return np.maximum(overlap, 0) / (ends - starts)
+
+
+@dataclass(frozen=True)
+class Localisation:
+    """Dots against heads, pooled over images: pairs, dots and heads are summed, then divided.
+
+    radius: pixels of the picture within which a dot may be a head's. matched: pairs of a dot and a head, each in one
+    pair at most. predicted, true: dots and heads in all.
+    """
+
+    radius: float
+    matched: int = 0
+    predicted: int = 0
+    true: int = 0
+
+    def __add__(self, other: Localisation) -> Localisation:
+        matched, predicted = self.matched + other.matched, self.predicted + other.predicted
+        return Localisation(self.radius, matched, predicted, self.true + other.true)
+
+    @property
+    def precision(self) -> float:
+        """Share of the dots that are heads; 1 where there is no dot."""
+        return self.matched / self.predicted if self.predicted else 1.0
+
+    @property
+    def recall(self) -> float:
+        """Share of the heads that have a dot; 1 where there is no head."""
+        return self.matched / self.true if self.true else 1.0
+
+    @property
+    def f1(self) -> float:
+        """Their harmonic mean, 2 matched / (dots + heads); 1 where there is neither dot nor head."""
+        return 2 * self.matched / (self.predicted + self.true) if self.predicted + self.true else 1.0
+
+    def to_dict(self) -> dict[str, float]:
+        """For JSON: radius, precision, recall, f1."""
+        return {name: round(getattr(self, name), 4) for name in ("radius", "precision", "recall", "f1")}
+
+
+def localise(true: np.ndarray, predicted: np.ndarray, radius: float) -> Localisation:
+    """Match the dots of one image with its heads: as many pairs as can be made at `radius` pixels or less.
+
+    The matching of NWPU-Crowd (Wang et al., *NWPU-Crowd: a large-scale benchmark for crowd counting and localization*,
+    2020). Its radius is each head's own, from its box: half the shorter side, or half the diagonal. Where heads are
+    points, as in ShanghaiTech, 4 and 8 pixels are customary. Its code has 0 where there is nothing to divide by; here a
+    picture without heads and without dots is right.
+
+    Args:
+        true, predicted: (M,2) heads and (N,2) dots, x then y, pixels.
+
+    Raises:
+        ValueError: for a radius that is not above zero, or where scipy is not installed.
+    """
+    if not 0 < radius < float("inf"):
+        raise ValueError(f"radius is {radius:g}; it takes a number of pixels above zero")
+    try:
+        from scipy.sparse import csr_matrix
+        from scipy.sparse.csgraph import maximum_bipartite_matching
+        from scipy.spatial import cKDTree
+    except ImportError:
+        raise ValueError("matching dots with heads needs scipy: pip install 'headcount[train]'") from None
+    if not len(true) or not len(predicted):
+        return Localisation(radius, 0, len(predicted), len(true))
+    near = cKDTree(true).query_ball_point(predicted, radius)  # (N,) lists of heads
+    heads = np.concatenate([np.asarray(some, np.int64) for some in near])
+    ends = np.cumsum([0, *map(len, near)])
+    graph = csr_matrix((np.ones(len(heads), np.int8), heads, ends), shape=(len(predicted), len(true)))
+    matched = int((maximum_bipartite_matching(graph, perm_type="column") >= 0).sum())
+    return Localisation(radius, matched, len(predicted), len(true))
+
+
+def _plain(value: float) -> float | None:
+    return None if np.isnan(value) else round(float(value), 4)
+
+
+LEVEL_RANGES = {"none": "nobody", "low": "1-300", "middle": "301-700", "high": "701-"}

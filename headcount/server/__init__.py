@@ -1,0 +1,1 @@
+"""The HTTP API and the web page: routes, batching, video jobs and upload checks."""

@@ -1,0 +1,176 @@
+"""Intervals hold what they promise, and the warning comes where heads are smaller than any the model knows."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from helpers import dataset_factory as factory
+from helpers import tiny_onnx
+
+import headcount
+from headcount.cli import main
+from headcount.deployment.onnx_export import export
+from headcount.evaluation.calibration import calibrate, fit_interval, held_by_others
+from headcount.geometry import resize
+from headcount.inference.counter import Counter
+from headcount.inference.engines import CALIBRATION, ModelMeta, describe
+from headcount.inference.reliability import head_spacing, interval, smaller_than_known
+from headcount.models.counting_model import CountingModel, ModelConfig
+from headcount.models.serialization import load, save
+
+
+def errors(n: int, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """True counts (n,) and predictions that are off by a factor, log-normal of this spread."""
+    rng = np.random.default_rng(seed)
+    true = np.exp(rng.uniform(3, 8, n)).round()
+    return true, true * np.exp(rng.normal(0, spread, n))
+
+
+@pytest.mark.parametrize("n", [39, 70, 400])
+def test_nine_in_ten_counts_that_were_not_fitted_on_are_held(n):
+    fresh, counted = errors(2000, 0.2, seed=1)
+    held = []
+    for seed in range(2, 32):  # one list of n pictures is luck, thirty are not
+        ranges = fit_interval(*errors(n, 0.2, seed))
+        low, high = np.array([interval(count, ranges) for count in counted]).T
+        held.append(((low <= fresh) & (fresh <= high)).mean())
+    assert 0.885 <= np.mean(held) <= 0.94
+    assert abs(held_by_others(*errors(n, 0.2)).mean() - 0.9) < 0.08
+
+
+def test_an_interval_holds_its_count_and_never_goes_below_nobody():
+    true, predicted = errors(100, 0.1)
+    always_low = fit_interval(true, 0.5 * predicted)
+    for count in (0.0, 0.4, 3.0, 5000.0):
+        low, high = interval(count, always_low)
+        assert 0 <= low <= count <= high
+    assert interval(1000, always_low)[1] > 2000  # it has learned that this model counts half
+
+
+def test_a_better_model_has_narrower_intervals():
+    widths = [np.diff(interval(500, fit_interval(*errors(200, spread))))[0] for spread in (0.05, 0.2)]
+    assert widths[0] < 0.5 * widths[1]
+
+
+def test_without_calibration_there_is_no_interval(tmp_path):
+    result = headcount.load(tiny_onnx.white_pixels(tmp_path / "white.onnx")).count(tiny_onnx.dots(5))
+    assert np.isnan(result.low) and np.isnan(result.high) and result.warning is None
+    assert result.to_dict()["low"] is None and "warning" not in result.to_dict()
+
+
+def test_spacing_is_that_of_a_grid_of_heads():
+    density = np.zeros((60, 80), np.float32)
+    density[::2, ::2] = 1  # a head every second cell of 8 pixels
+    assert head_spacing(density, 8) == pytest.approx(16, rel=0.15)
+    assert head_spacing(np.full((60, 80), 0.25, np.float32), 8) == pytest.approx(16)
+    assert np.isnan(head_spacing(np.zeros((60, 80), np.float32), 8))
+
+
+def test_heads_smaller_than_any_known_are_warned_of():
+    meta = ModelMeta("m", 8, 8, 8, spacing=10.0)
+    sparse, dense = np.full((30, 40), 0.1, np.float32), np.full((30, 40), 2.0, np.float32)
+    assert smaller_than_known(sparse, 8, meta) is None
+    assert "6 pixels apart" in smaller_than_known(dense, 8, meta)
+    assert smaller_than_known(dense, 16, meta) is None  # in the pixels of a picture that was shrunk, they are not
+    assert smaller_than_known(dense, 8, replace(meta, spacing=0.0)) is None  # a model that was not calibrated
+    assert smaller_than_known(np.zeros((30, 40), np.float32), 8, meta) is None
+
+
+class Parts:
+    """An engine that counts as it is told, evenly over the picture: so many near, so many from twice as far."""
+
+    name, precision = "parts", "fp32"
+    meta = ModelMeta("parts", 8, 8, 8, spacing=10.0)
+
+    def __init__(self, near: float, far: float):
+        self.people = {96: near, 48: far, 24: far}  # by the height of the picture
+
+    def run(self, images):
+        n, height, width, _ = images.shape
+        h, w = height // 8, width // 8
+        density = np.full((n, h, w), self.people[height] / (h * w), np.float32)
+        return density, np.ones_like(density)
+
+
+def test_heads_larger_than_any_known_are_warned_of_and_the_cure_is_named():
+    photo = np.zeros((96, 128, 3), np.uint8)
+    assert "--scale 0.5" in Counter(Parts(near=9.0, far=2.0)).count(photo).warning
+    assert Counter(Parts(near=9.0, far=8.0)).count(photo).warning is None
+    crowd = Counter(Parts(near=900.0, far=2.0)).count(photo)  # lost from afar, as crowds are
+    assert crowd.warning and "larger" not in crowd.warning
+    assert Counter(Parts(near=9.0, far=2.0)).count(photo, scale=0.5).count == pytest.approx(2)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1, 9, float("nan")])
+def test_a_scale_that_cannot_be(scale):
+    with pytest.raises(ValueError, match=r"scale is .*; it takes 0.05 to 8"):
+        Counter(Parts(1, 1)).count(np.zeros((96, 128, 3), np.uint8), scale=scale)
+    assert resize(np.zeros((4, 90, 3), np.uint8), 0.05).shape == (1, 22, 3)  # a strip keeps a pixel
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run's folder, its checkpoint untrained, and its data: 20 pictures, of which the validation list takes some."""
+    folder = tmp_path_factory.mktemp("run")
+    factory.shanghaitech(folder / "data" / "set", train=range(20), test=())
+    save(CountingModel(ModelConfig(name="small one", fusion="feature_zip", width=8)), folder / "run" / "best")
+    one = {"folder": "set", "format": "shanghaitech", "train": "train", "val": "trainval"}
+    unvalidated = {**one, "val": ""}
+    record = {"config": {"sets": {"ours": one, "more": unvalidated}}}
+    (folder / "run" / "run.json").write_text(json.dumps(record))
+    return folder / "run", folder / "data"
+
+
+def test_a_run_is_calibrated_and_its_exported_model_tells_the_interval(run, tmp_path, capsys):
+    folder, data = run
+    with pytest.raises(SystemExit) as stop:
+        main.main(["calibrate", str(folder), "--data", str(data)])
+    assert stop.value.code == 0 and "90% intervals hold" in capsys.readouterr().out
+    kept = json.loads((folder / "best" / CALIBRATION).read_text())
+    assert kept["pictures"] == 20 and list(kept["sets"]) == ["ours"]
+    model = load(folder / "best")
+    assert describe(model, folder / "best").interval == kept["interval"]
+    export(folder / "best", tmp_path / "m.onnx")
+    counter = headcount.load(tmp_path / "m.onnx")
+    assert counter.engine.meta.interval == kept["interval"] and counter.engine.meta.spacing == kept["spacing"]
+    result = counter.count(data / "set" / "train_data" / "images" / "IMG_3.jpg")
+    assert result.low <= result.count <= result.high and result.to_dict()["high"] == round(result.high, 2)
+
+
+def test_new_weights_do_not_inherit_the_calibration_of_the_old(run):
+    folder, data = run
+    calibrate(folder, data)
+    save(load(folder / "best"), folder / "best")
+    assert not (folder / "best" / CALIBRATION).exists()
+
+
+def test_a_folder_that_is_no_run_is_one_line(tmp_path, run):
+    with pytest.raises(ValueError, match=r"not the folder of a run"):
+        calibrate(tmp_path, run[1])
+    folder = run[0].parent / "none"
+    folder.mkdir()
+    (folder / "run.json").write_text('{"config": {"sets": {}}}')
+    with pytest.raises(ValueError, match="no validation pictures"):
+        calibrate(folder, run[1])
+
+
+def test_the_table_and_the_warning_reach_the_user(tmp_path, capsys):
+    """A counter of white pixels, calibrated by hand: its counts are likely within a tenth."""
+    import onnx
+
+    path = tiny_onnx.white_pixels(tmp_path / "white.onnx")
+    program = onnx.load(path)
+    ranges = {"coverage": 0.9, "offset": 10.0, "low": 0.9, "high": 1.1}
+    for key, value in (("interval", json.dumps(ranges)), ("spacing", "3.0")):
+        program.metadata_props.add(key=key, value=value)
+    onnx.save(program, path)
+    picture = tmp_path / "crowd.png"
+    from PIL import Image
+
+    Image.fromarray(np.full((64, 96, 3), 255, np.uint8)).save(picture)
+    with pytest.raises(SystemExit) as stop:
+        main.main(["count", str(picture), "--model", str(path)])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 0 and "5,529-6,759" in out and max(map(len, out.splitlines())) <= 80
+    assert "crowd.png: heads are about 1 pixels apart" in err

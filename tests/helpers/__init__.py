@@ -1,0 +1,1 @@
+"""Data sets, drawn objects and small models that tests make for themselves."""

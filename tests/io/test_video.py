@@ -1,0 +1,372 @@
+import functools
+import http.server
+import itertools
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from headcount.io import video
+from headcount.io.images import MediaError
+from headcount.io.video import Every, Smoother, is_video, parse_every, probe, public_name, read_frames
+from headcount.io.video_writer import VideoWriter, write_video
+from headcount.synthetic.scenes import render
+
+NTSC = 30000 / 1001
+CORNERS = np.zeros((64, 96, 3), np.uint8)  # red, green, blue and white from the top left on
+CORNERS[:32, :48], CORNERS[:32, 48:], CORNERS[32:, :48], CORNERS[32:, 48:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), 255
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory):
+    """Three seconds at 29.97 frames a second in each container; the picture is brighter from frame to frame."""
+    folder = tmp_path_factory.mktemp("clips")
+    scene = render(1, people=20, width=320, height=240).image // 2
+    frames = [scene + np.uint8(i) for i in range(90)]
+    for suffix in (".webm", ".mp4"):
+        write_video(folder / f"clip{suffix}", frames, NTSC)
+    for suffix, codec in ((".avi", "MJPG"), (".mkv", "mp4v")):
+        writer = cv2.VideoWriter(str(folder / f"clip{suffix}"), cv2.VideoWriter.fourcc(*codec), NTSC, (320, 240))
+        for frame in frames:
+            writer.write(frame[:, :, ::-1])
+        writer.release()
+    return folder
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mp4", ".avi", ".mkv"])
+def test_frames_carry_the_streams_own_times(clips, suffix):
+    frames = list(read_frames(clips / f"clip{suffix}"))
+    assert [f.index for f in frames] == list(range(90))
+    assert np.abs(np.array([f.time for f in frames]) - np.arange(90) / NTSC).max() < 0.0011
+    info = probe(clips / f"clip{suffix}")
+    assert info.fps == pytest.approx(NTSC, abs=0.01) and info.seconds == pytest.approx(3.0, abs=0.05) and not info.live
+
+
+@pytest.mark.parametrize(
+    ("every", "indices"),
+    [("10f", [0, 10, 20, 30, 40, 50, 60, 70, 80]), ("1s", [0, 30, 60]), ("0.5s", [0, 15, 30, 45, 60, 75])],
+)
+def test_frames_are_wanted_by_number_or_by_time(clips, every, indices):
+    frames = list(read_frames(clips / "clip.webm", every))
+    assert [f.index for f in frames] == indices
+    brightness = np.array([f.image.mean() for f in frames])
+    assert np.allclose(brightness - brightness[0], indices, atol=3), (
+        "the pictures are those frames, not their neighbours"
+    )
+    assert len(frames) == probe(clips / "clip.webm").expected(parse_every(every))
+
+
+def test_times_do_not_drift_where_frames_come_unevenly():
+    every = Every(seconds=0.5)
+    times = [0.0, 0.1, 0.49, 0.52, 0.9, 1.7, 1.8, 2.0]
+    due = [every.due(i, t) for i, t in enumerate(times)]
+    assert [t for t, d, before in zip(times, due, [-1, *due], strict=False) if d > before] == [0.0, 0.52, 1.7, 2.0]
+
+
+def test_how_often_is_written_in_words():
+    assert parse_every("1s") == parse_every("1000ms") == Every(seconds=1.0) and parse_every("2m") == Every(
+        seconds=120.0
+    )
+    assert parse_every(10) == parse_every("10") == parse_every("10f") == Every(frames=10)
+    for wrong in ("0s", "0", "-1s", "1.5f", "often", "", "1h"):
+        with pytest.raises(MediaError, match="as 1s or 0.2s"):
+            parse_every(wrong)
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mp4"])
+def test_frames_that_come_unevenly_keep_their_times(tmp_path, suffix):
+    times = [0.0, 0.1, 0.49, 0.52, 0.9, 1.7, 1.8, 2.0, 9.0, 9.033]  # the last is shown briefly, the gap is no damage
+    with VideoWriter(tmp_path / f"phone{suffix}", 30) as writer:
+        for time_ in times:
+            writer.write(CORNERS, time_)
+    assert [f.time for f in read_frames(tmp_path / f"phone{suffix}")] == pytest.approx(times, abs=0.001)
+    half_seconds = [f.time for f in read_frames(tmp_path / f"phone{suffix}", "0.5s")]
+    assert half_seconds == pytest.approx([0.0, 0.52, 1.7, 2.0, 9.0], abs=0.001)
+
+
+def copied(source, target, shift=0.0, **options):
+    """The same frames in another file, `shift` seconds later, as FFmpeg copies them."""
+    with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
+        stream = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.dts is not None:
+                ticks = round(shift / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
+                new.mux(packet)
+    return target
+
+
+def test_whole_files_that_are_shorter_than_they_look(clips, tmp_path):
+    trimmed = copied(clips / "clip.mp4", tmp_path / "trimmed.mp4", -1.5, avoid_negative_ts="disabled")
+    assert 40 <= len(list(read_frames(trimmed))) <= 50, "MP4 counts the frames that trimming hides"
+    late = copied(clips / "clip.mkv", tmp_path / "late.mkv", 5)
+    frames = list(read_frames(late))
+    assert len(frames) == 90 and frames[0].time == 0, "Matroska counts the seconds before the first frame"
+
+
+def test_an_mp4_cut_short_is_told_from_a_trimmed_one(clips, tmp_path):
+    whole = copied(clips / "clip.mp4", tmp_path / "whole.mp4", movflags="faststart")
+    assert len(list(read_frames(whole))) == 90
+    data = whole.read_bytes()
+    (tmp_path / "short.mp4").write_bytes(data[: len(data) * 2 // 3])
+    frames = []
+    with pytest.raises(MediaError, match=r"short.mp4: ends after \d\.\d s of the 3\.0 s it announces"):
+        for frame in read_frames(tmp_path / "short.mp4"):
+            frames.append(frame.index)
+    assert 5 < frames[-1] < 80
+
+
+def test_a_phone_held_upright_gives_upright_frames(tmp_path):
+    write_video(tmp_path / "phone.mp4", [CORNERS] * 3)
+    data = bytearray((tmp_path / "phone.mp4").read_bytes())
+    matrix = data.index(b"tkhd") + 44  # how a player is to turn the track: here by a quarter, clockwise
+    data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
+    (tmp_path / "phone.mp4").write_bytes(data)
+    image = next(read_frames(tmp_path / "phone.mp4")).image
+    assert image.shape == (96, 64, 3)
+    assert np.abs(image[80, 48].astype(int) - (0, 255, 0)).max() < 40, "what was above on the right is below"
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".avi", ".mkv"])
+def test_a_file_cut_short_gives_what_it_has_and_then_says_so(clips, tmp_path, suffix):
+    whole = (clips / f"clip{suffix}").read_bytes()
+    short = tmp_path / f"short{suffix}"
+    short.write_bytes(whole[: len(whole) // 2])
+    frames = read_frames(short)
+    got = []
+    with pytest.raises(MediaError, match=rf"short{suffix}: ends after \d\.\d s of the 3\.0 s it announces"):
+        for frame in frames:
+            got.append(frame.index)
+    assert got == list(range(len(got))) and 5 < len(got) < 60
+
+
+def test_a_damaged_middle_is_passed_over_and_said(clips, tmp_path):
+    data = bytearray((clips / "clip.mp4").read_bytes())
+    middle = data.index(b"mdat") + 2 * len(data) // 3
+    data[middle : middle + 300] = np.random.default_rng(0).bytes(300)
+    (tmp_path / "damaged.mp4").write_bytes(data)
+    times = []
+    with pytest.raises(MediaError, match="damaged.mp4: damaged in "):
+        for frame in read_frames(tmp_path / "damaged.mp4"):
+            times.append(frame.time)
+    assert 80 <= len(times) < 90 and times[-1] > 2.8
+
+
+def test_bad_videos_are_named(clips, tmp_path):
+    (tmp_path / "noise.mp4").write_bytes(b"not a video" * 50)
+    (tmp_path / "empty.webm").touch()
+    (tmp_path / "headless.mp4").write_bytes((clips / "clip.mp4").read_bytes()[:9000])  # its index comes last
+    for name, what in (
+        ("noise.mp4", "no frame can be read"),
+        ("headless.mp4", "no frame can be read"),
+        ("gone.mp4", "no such file"),
+        ("empty.webm", "is empty"),
+    ):
+        with pytest.raises(MediaError, match=f"{name}: {what}"):
+            list(read_frames(tmp_path / name))
+
+
+def test_the_decoder_keeps_silent(tmp_path):
+    (tmp_path / "noise.mp4").write_bytes(b"not a video" * 50)
+    program = f"""
+from headcount.video import read_frames
+try: list(read_frames({str(tmp_path / "noise.mp4")!r}))
+except ValueError as error: print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stderr == "" and "noise.mp4" in done.stdout
+
+
+@pytest.mark.parametrize("suffix", [".webm", ".mp4"])
+def test_what_is_written_is_upright_and_has_its_colours(tmp_path, suffix):
+    path = tmp_path / f"colours{suffix}"
+    assert write_video(path, [CORNERS] * 3, fps=10) == 3
+    image = next(read_frames(path)).image
+    for (y, x), colour in {(16, 24): (255, 0, 0), (16, 72): (0, 255, 0), (48, 24): (0, 0, 255), (48, 72): 255}.items():
+        assert np.abs(image[y, x].astype(int) - colour).max() < 40
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_video_that_an_error_ends_is_whole_as_far_as_it_came(tmp_path):
+    with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "cut.webm", 5) as video:
+        for _ in range(7):
+            video.write(CORNERS)
+        assert not (tmp_path / "cut.webm").exists()
+        raise KeyboardInterrupt
+    assert len(list(read_frames(tmp_path / "cut.webm"))) == 7 and len(list(tmp_path.iterdir())) == 1
+
+
+def test_video_that_cannot_be_written(tmp_path):
+    with pytest.raises(MediaError, match="frame 1 is 10x10"):
+        write_video(tmp_path / "out.webm", [CORNERS, CORNERS[:10, :10]])
+    with pytest.raises(MediaError, match="no frames to write"):
+        write_video(tmp_path / "none.webm", [])
+    with pytest.raises(MediaError, match=r"cannot write '.avi' video; use .webm or .mp4"):
+        write_video(tmp_path / "out.avi", [CORNERS])
+    (tmp_path / "file").touch()
+    with pytest.raises(MediaError, match="cannot be written"):
+        write_video(tmp_path / "file" / "out.webm", [CORNERS])
+    assert not (tmp_path / "none.webm").exists()
+    write_video(tmp_path / "odd.webm", [CORNERS[:63, :95]])  # the codec wants even sides
+    assert next(read_frames(tmp_path / "odd.webm")).image.shape == (62, 94, 3)
+
+
+def test_what_is_a_video(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert all(map(is_video, ["a.mp4", "B.MOV", "rtsp://camera/1", "http://camera/video", "0", "12"]))
+    assert not any(map(is_video, ["photo.jpg", "folder", "ftp://x/y.jpg", "c:/photo.jpg", "-1"]))
+    (tmp_path / "7").touch()
+    (tmp_path / "clips.mp4").mkdir()
+    assert not is_video("7") and not is_video("clips.mp4")
+
+
+def test_passwords_stay_out_of_names():
+    assert public_name("rtsp://me:secret@10.0.0.7:554/live?x=1") == "rtsp://10.0.0.7:554/live?x=1"
+    assert public_name("clip.mp4") == "clip.mp4" and public_name(0) == "camera 0"
+
+
+def test_smoothing_is_the_mean_of_the_last_seconds():
+    smoother = Smoother(2.0)
+    assert smoother.delay == 1.0
+    assert [smoother.add(t, n) for t, n in [(0, 10), (1, 20), (2, 30), (2.5, 40), (9, 100)]] == [10, 15, 25, 30, 100]
+
+
+class CameraServer:
+    """An MJPEG camera on loopback that gives `lives` frames each time it is asked, then hangs up."""
+
+    def __init__(self, lives, pause=0.01):
+        turns = iter(lives)
+        asked = self.asked = []
+        jpegs = [cv2.imencode(".jpg", np.full((48, 64, 3), shade, np.uint8))[1].tobytes() for shade in range(0, 256, 5)]
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_GET(self):
+                frames = next(turns, 0)
+                asked.append(frames)
+                if not frames:
+                    self.send_error(503)
+                    return
+                self.send_response(200)
+                self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+                self.end_headers()
+                for jpeg in itertools.islice(itertools.cycle(jpegs), frames):
+                    head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n"
+                    try:
+                        self.wfile.write(head.encode() + jpeg + b"\r\n")
+                    except OSError:
+                        return
+                    time.sleep(pause)
+
+            def log_message(self, *_):
+                pass
+
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        self.url = f"http://me:secret@127.0.0.1:{self.server.server_port}/live"
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
+def reading_threads():
+    return [t.name for t in threading.enumerate() if t.name.startswith("reading ")]
+
+
+def test_a_camera_that_dies_is_sought_again_and_then_given_up():
+    said = []
+    with CameraServer([5, 5, 20, 0, 20]) as camera:  # the first two answer `probe`
+        assert probe(camera.url).live
+        frames = []
+        with pytest.raises(MediaError, match=r"no frame for 0.6 s; check the camera"):
+            for frame in read_frames(camera.url, say=said.append, patience=0.6, back_off=(0.02, 0.05)):
+                frames.append(frame)
+    times = [f.time for f in frames]
+    assert len(frames) > 5 and times == sorted(times) and times[0] >= 0
+    assert said and all("127.0.0.1" in s and "secret" not in s and "trying again in 0.0" in s for s in said)
+    assert "lost" in said[0] and not reading_threads()
+
+
+def test_a_slow_reader_gets_the_newest_frame_and_does_not_fall_behind():
+    with CameraServer([5, 2000, 2000]) as camera:
+        frames = read_frames(camera.url, patience=2, back_off=(0.05,))
+        next(frames)
+        time.sleep(0.5)
+        next(frames)  # the one that was waiting
+        indices = [next(frames).index for _ in range(2)]
+        assert indices[0] > 15, "half a second of frames was left out"
+        frames.close()
+    assert not reading_threads()
+
+
+def test_a_camera_that_never_answers():
+    said = []
+    began = time.monotonic()
+    with pytest.raises(MediaError, match="camera"):
+        list(read_frames("http://127.0.0.1:9/none", say=said.append, patience=0.3, back_off=(0.1,)))
+    assert "no answer; trying again" in said[0] and time.monotonic() - began < 3
+
+
+def test_ctrl_c_while_a_lost_camera_is_waited_for():
+    frames = read_frames("http://127.0.0.1:9/none", say=lambda _: None, patience=60, back_off=(30,))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+    began = time.monotonic()
+    try:
+        threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
+        with pytest.raises(KeyboardInterrupt):
+            next(frames)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert time.monotonic() - began < 3 and not reading_threads()
+
+
+def test_a_camera_that_is_connected_and_says_nothing(monkeypatch):
+    monkeypatch.setattr(video, "TIMEOUT", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for scheme in ("rtsp", "http"):
+            with pytest.raises(MediaError, match="no frame for 0.5 s"):
+                list(
+                    read_frames(
+                        f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live",
+                        say=lambda _: None,
+                        patience=0.5,
+                        back_off=(0.1,),
+                    )
+                )
+    assert not reading_threads()
+
+
+def test_what_fails_in_the_reading_thread_is_raised_here():
+    def say(message):
+        raise RuntimeError(message)
+
+    with pytest.raises(RuntimeError, match="no answer"):
+        list(read_frames("http://127.0.0.1:9/none", say=say))
+
+
+def test_a_file_on_the_network_ends_once(clips):
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=clips))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    address = f"http://127.0.0.1:{server.server_port}"
+    try:
+        assert len(list(read_frames(f"{address}/clip.webm", "10f"))) == 9
+        with pytest.raises(MediaError, match="gone.webm: no frame can be read"):
+            read_frames(f"{address}/gone.webm")
+    finally:
+        server.shutdown()
+        server.server_close()

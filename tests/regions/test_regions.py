@@ -1,0 +1,388 @@
+"""Regions: people are shared out by exact area, four points give square metres, and each bad file gets a clear line."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import shapely
+from shapely import MultiPolygon, Polygon
+
+from headcount.regions.counting import RegionCount, count_regions, plan, regions_columns, regions_row
+from headcount.regions.drawing import draw_regions
+from headcount.regions.region import Region, RegionError, read_regions
+
+SQUARE = [[10, 10], [50, 10], [50, 50], [10, 50]]
+ROAD = {"picture": [[100, 400], [500, 400], [400, 200], [200, 200]], "metres": [[0, 0], [8, 0], [8, 30], [0, 30]]}
+
+
+def crowd(h, w, seed=0):
+    return np.random.default_rng(seed).random((h, w), np.float32)
+
+
+def save(tmp_path, data, name="zones.json"):
+    path = tmp_path / name
+    path.write_bytes(data if isinstance(data, bytes) else json.dumps(data).encode())
+    return path
+
+
+def count(polygon, density, stride, width, height):
+    return count_regions([Region("here", polygon)], density, stride, width, height)[0].count
+
+
+# The people
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "stride"),
+    [(640, 480, 8), (637, 475, 8), (1001, 17, 8), (300, 200, 5.93), (7, 5, 8), (4096, 2160, 8)],
+)
+def test_regions_that_partition_the_picture_sum_to_the_count(width, height, stride):
+    density = crowd(math.ceil(height / stride), math.ceil(width / stride))
+    frame = shapely.box(0, 0, width, height)
+    seeds = shapely.MultiPoint(np.random.default_rng(1).random((30, 2)) * (width, height))
+    pieces = shapely.get_parts(shapely.voronoi_polygons(seeds, extend_to=frame))
+    parts = [Region(str(i), piece) for i, piece in enumerate(pieces) if (piece & frame).area]
+    counts = count_regions(parts, density, stride, width, height)
+    assert sum(c.count for c in counts) == pytest.approx(density.sum(dtype=np.float64), rel=1e-5)
+
+
+def test_a_triangle_gets_what_a_fine_grid_says():
+    density, triangle = crowd(30, 40), Polygon([(31, 22), (290, 71), (117, 231)])
+    x, y = (np.arange(0.05, n, 0.1) for n in (320, 240))
+    inside = shapely.contains_xy(triangle, *np.meshgrid(x, y))  # (2400, 3200), 80 x 80 to a cell
+    expected = (density * inside.reshape(30, 80, 40, 80).mean(axis=(1, 3))).sum()
+    assert count(triangle, density, 8, 320, 240) == pytest.approx(expected, rel=1e-4)
+
+
+def test_evenly_spread_people_follow_the_area_whatever_the_shape():
+    density = np.full((60, 80), 0.5, np.float32)  # a person per 128 pixels
+    ring = Polygon(shapely.Point(300, 200).buffer(150).exterior, [shapely.Point(310, 190).buffer(99.3).exterior])
+    two = MultiPolygon([shapely.box(3, 4, 60.5, 70.25), shapely.Point(500, 300).buffer(80)])
+    for polygon in (ring, two, shapely.box(101.1, 99.2, 101.7, 99.4)):
+        assert count(polygon, density, 8, 640, 480) == pytest.approx(polygon.area / 128, rel=1e-5)
+
+
+def test_people_of_a_hole_and_of_the_gap_between_two_parts_are_elsewhere():
+    density = np.zeros((30, 30), np.float32)
+    density[10, 10] = 5  # pixels 80 to 88
+    ring = Polygon([(0, 0), (240, 0), (240, 240), (0, 240)], [[(72, 72), (96, 72), (96, 96), (72, 96)]])
+    parts = MultiPolygon([shapely.box(0, 0, 70, 240), shapely.box(100, 0, 240, 240)])
+    assert [count(p, density, 8, 240, 240) for p in (ring, parts, ring.convex_hull)] == [0, 0, 5]
+
+
+def test_fractions_are_pixels_of_any_size():
+    corners = np.array([(0.1, 0.2), (0.9, 0.3), (0.5, 1.0)])
+    everywhere = Region("everywhere", Polygon(corners), fractions=True)
+    for width, height in ((640, 480), (333, 500)):
+        density = crowd(math.ceil(height / 8), math.ceil(width / 8))
+        here = count(Polygon(corners * (width, height)), density, 8, width, height)
+        assert count_regions([everywhere], density, 8, width, height)[0].count == pytest.approx(here, rel=1e-6)
+
+
+def test_people_of_a_cell_over_the_edge_are_inside_the_picture():
+    density = np.zeros((2, 3), np.float32)
+    density[1, 2] = 6  # pixels 16 to 24 and 8 to 16, of which the picture has 4 x 2
+    assert count(shapely.box(0, 0, 20, 10), density, 8, 20, 10) == pytest.approx(6)
+    assert count(shapely.box(18, 0, 99, 99), density, 8, 20, 10) == pytest.approx(3)
+    assert count(shapely.box(0, 0, 17, 99), density, 8, 20, 10) == pytest.approx(1.5)
+
+
+def test_a_cell_that_rounding_puts_beyond_the_picture_keeps_its_people():
+    density = np.ones((3, 2), np.float32)  # the third row starts at pixel 16.4 of 16
+    assert count(shapely.box(0, 0, 16, 16), density, 8.2, 16, 16) == pytest.approx(6)
+    assert count(shapely.box(0, 8.2, 16, 16), density, 8.2, 16, 16) == pytest.approx(4)
+
+
+def test_what_is_outside_the_picture_counts_nobody():
+    density = crowd(30, 40)
+    assert count(shapely.box(-50, -50, 500, 120), density, 8, 320, 240) == pytest.approx(density[:15].sum(), rel=1e-6)
+    assert count(shapely.box(100, 239, 200, 999), density, 8, 320, 240) > 0
+    for outside in (shapely.box(400, 0, 500, 100), shapely.box(320, 0, 500, 100)):
+        with pytest.raises(RegionError, match='"here": .* outside the picture of 320x240; give'):
+            count(outside, density, 8, 320, 240)
+
+
+def test_frames_share_one_plan():
+    here = [Region("a", shapely.box(3, 3, 99, 77), max=5), Region("b", Polygon([(0, 0), (90, 30), (30, 90)]))]
+    plan.cache_clear()
+    first = count_regions(here, crowd(15, 20), 8, 160, 120)
+    again = count_regions([Region("a", shapely.box(3, 3, 99, 77), max=5), here[1]], crowd(15, 20), 8, 160, 120)
+    other = count_regions(here, crowd(15, 20, seed=1), 8, 160, 120)
+    assert first == again and first != other
+    assert plan.cache_info()[:2] == (2, 1)  # hits, misses
+
+
+# The ground
+
+
+def camera(metres):
+    """Where points (N,2) of the ground are in a picture of 640x480: 5 m up, tilted down by 25 degrees, focal length
+    500 pixels. X is to the right, Y away from the camera's foot."""
+    x, away = np.asarray(metres, float).T
+    cos, sin = np.cos(np.radians(25)), np.sin(np.radians(25))
+    depth = away * cos + 5 * sin
+    return np.stack([320 + 500 * x / depth, 240 + 500 * (5 * cos - away * sin) / depth], 1)
+
+
+def seen(metres):
+    return Polygon(camera(metres))
+
+
+PLANE = tuple(
+    (tuple(point), corner)
+    for corner in [(-2.0, 6.0), (2.0, 6.0), (2.0, 12.0), (-2.0, 12.0)]
+    for point in camera([corner]).tolist()
+)
+
+
+def area(polygon, ground=PLANE, **more):
+    return count_regions([Region("here", polygon, ground=ground, **more)], crowd(60, 80), 8, 640, 480)[0].area
+
+
+def test_square_metres_follow_from_four_points():
+    assert area(seen([(-3, 7), (3, 7), (3, 15), (-3, 15)])) == pytest.approx(48, rel=1e-6)
+    assert area(seen([(-1, 7), (0.5, 7), (0.5, 9), (1, 9), (1, 10), (-1, 10)])) == pytest.approx(5, rel=1e-6)
+    outer, hole = camera([(-3, 7), (3, 7), (3, 15), (-3, 15)]), camera([(-1, 8), (1, 8), (1, 9), (-1, 9)])
+    assert area(Polygon(outer, [hole])) == pytest.approx(46, rel=1e-6)
+    two = MultiPolygon([seen([(-2, 7), (-1, 7), (-1, 8), (-2, 8)]), seen([(0, 7), (1, 7), (1, 9), (0, 9)])])
+    assert area(two) == pytest.approx(3, rel=1e-6)
+
+
+def test_metres_may_be_map_coordinates_and_points_fractions():
+    square = seen([(-3, 7), (3, 7), (3, 15), (-3, 15)])
+    on_a_map = tuple((point, (x + 482_113.25, y + 5_461_902.5)) for point, (x, y) in PLANE)
+    assert area(square, on_a_map) == pytest.approx(48, rel=1e-6)
+    small = tuple(((x / 640, y / 480), metres) for (x, y), metres in PLANE)
+    assert area(Polygon(shapely.get_coordinates(square) / (640, 480)), small, fractions=True) == pytest.approx(48)
+
+
+def test_only_the_ground_in_the_picture_is_measured():
+    left, right = camera([(-3, 7), (3, 7)])[:, 0]
+    assert left > 0 and right < 640
+    bottom = 5 * np.cos(np.radians(25)) / np.sin(np.radians(25)), 5  # where the middle row, y = 240, meets the ground
+    whole = seen([(-1, bottom[0]), (1, bottom[0]), (1, 20), (-1, 20)])
+    moved = shapely.transform(whole, lambda corners: corners - (0, 240 - 480))  # that edge is now the picture's
+    ground = tuple(((x, y + 240), metres) for (x, y), metres in PLANE)
+    longer = Polygon([*shapely.get_coordinates(moved)[[2, 3]], (-300, 2000), (900, 2000)])
+    clipped = longer & shapely.box(0, 0, 640, 480)
+    assert area(longer, ground) == pytest.approx(area(clipped, ground), rel=1e-9)
+    assert area(moved, ground) == pytest.approx(2 * (20 - bottom[0]), rel=1e-6)
+
+
+def test_no_area_as_far_as_the_horizon():
+    horizon = 240 - 500 * np.tan(np.radians(25))  # y = 7
+    for top in (horizon - 5, horizon, horizon + 0.01):
+        with pytest.raises(RegionError, match='"here": reaches the horizon .* end it nearer'):
+            area(Polygon([(200, 400), (400, 400), (320, top)]))
+    assert area(Polygon([(200, 400), (400, 400), (320, horizon + 5)])) > 100
+    with pytest.raises(RegionError, match="horizon"):  # all of it beyond
+        area(shapely.box(100, 0, 200, 5))
+
+
+PLANE_BELOW = (
+    ((0.0, 0.0), (0.0, 0.0)),
+    ((640.0, 0.0), (8.0, 0.0)),
+    ((640.0, 480.0), (8.0, 6.0)),
+    ((0.0, 480.0), (0.0, 6.0)),
+)
+
+
+def test_people_per_square_metre_and_too_many():
+    density = np.full((60, 80), 0.1, np.float32)
+    box = shapely.box(0, 0, 320, 480)
+    known, full, roomy, plain = count_regions(
+        [
+            Region("known", box, area=96),
+            Region("full", box, ground=PLANE_BELOW, max=239.5),
+            Region("roomy", box, max=240.5),
+            Region("plain", box),
+        ],
+        density,
+        8,
+        640,
+        480,
+    )
+    assert known.per_square_metre == pytest.approx(2.5) and not known.over
+    assert full.per_square_metre == pytest.approx(240 / full.area) and full.over
+    assert not roomy.over and roomy.per_square_metre is None
+    assert plain.to_dict() == {
+        "name": "plain",
+        "count": 240.0,
+        "area": None,
+        "per_square_metre": None,
+        "max": None,
+        "over": False,
+    }
+    assert json.loads(json.dumps(known.to_dict()))["per_square_metre"] == 2.5
+
+
+# Files
+
+
+def test_our_format(tmp_path):
+    data = {
+        "regions": [
+            {"name": "stage", "polygon": SQUARE, "max": 200, "area": 85.0},
+            {"name": "left half", "polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], "units": "fractions", "max": None},
+            {"name": "road", "polygon": SQUARE, "ground": ROAD},
+        ]
+    }
+    stage, half, road = read_regions(save(tmp_path, data))
+    assert stage == Region("stage", Polygon(SQUARE), False, 85.0, None, 200)
+    assert half.fractions and half.max is None and half.polygon.area == 0.5
+    assert road.ground[2] == ((400.0, 200.0), (8.0, 30.0))
+    assert read_regions(save(tmp_path, b"\xef\xbb\xbf" + json.dumps(data).encode())) == [stage, half, road]  # a BOM
+
+
+def test_geojson(tmp_path):
+    hole = [[20, 20], [30, 20], [30, 30], [20, 30], [20, 20]]
+    ring = {"type": "Polygon", "coordinates": [[*SQUARE, SQUARE[0]], hole]}
+    two = {"type": "MultiPolygon", "coordinates": [[SQUARE], [[[60, 60, 5], [90, 60, 5], [60, 90, 5]]]]}
+    features = [
+        {"type": "Feature", "geometry": ring, "properties": {"name": "ring", "max": 7, "units": None}},
+        {"type": "Feature", "id": 3, "geometry": two, "properties": {"name": "two", "ground": ROAD}},
+    ]
+    data = {"type": "FeatureCollection", "name": "zones", "features": features}
+    first, second = read_regions(save(tmp_path, data, "zones.geojson"))
+    assert (first.name, first.max, first.polygon.area) == ("ring", 7, 1500)
+    assert second.polygon.area == 2050 and not second.polygon.has_z and len(second.ground) == 4
+    assert read_regions(save(tmp_path, features[0])) == [first]
+    assert read_regions(save(tmp_path, ring, "car park.geojson")) == [Region("car park", first.polygon)]
+
+
+def one(**facts):
+    return {"regions": [{"name": "stage", "polygon": SQUARE, **facts}]}
+
+
+def ground(**planes):
+    return one(ground={**ROAD, **planes})
+
+
+def feature(geometry, **properties):
+    return {"type": "Feature", "geometry": geometry, "properties": {"name": "stage", **properties}}
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b"", "is not JSON"),
+        (b"{", "is not JSON"),
+        (b"\xff\xfe{}", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"regions": ' + b"9" * 5000 + b"}", "is not JSON"),
+        (b" " * 5_000_001, "is larger than 5 MB"),
+        ([], "must be .*regions.* or GeoJSON"),
+        ({}, "must be .*regions.* or GeoJSON"),
+        ({"type": "Point", "coordinates": [1, 2]}, "must be .*regions.* or GeoJSON"),
+        ({"regions": []}, "regions must be a list of one region or more"),
+        ({"regions": {"stage": SQUARE}}, "regions must be a list"),
+        ({"regions": [SQUARE]}, "regions must be a list"),
+        ({**one(), "unit": "pixels"}, "unknown key 'unit' beside regions"),
+        ({"type": "FeatureCollection", "features": []}, "features must be a list of one"),
+        ({"type": "FeatureCollection"}, "features must be a list of one"),
+        ({"regions": [one()["regions"][0], {"polygon": SQUARE}]}, "region 2: has no name"),
+        (one(name=""), "region's name is ''"),
+        (one(name="a\nb"), r"region's name is 'a\\nb'"),
+        (one(name=7), "region's name is 7"),
+        ({"regions": one()["regions"] * 2}, 'two regions are named "stage"'),
+        (one(maximum=200), "\"stage\": unknown key 'maximum'; known: name, polygon, units, max, area, ground"),
+        (feature({"type": "Polygon", "coordinates": [SQUARE]}, **{"a\nb": 1}), r"unknown key 'a\\nb'; known: name"),
+        (one(units="percent"), "units are 'percent'; give pixels or fractions"),
+        (one(units=[1]), r"units are \[1\]"),
+        (one(max=0), "max is 0; give a number above 0"),
+        (one(max="200"), "max is '200'; give a number"),
+        (one(max=True), "max is True"),
+        (one(area=-3), "area is -3"),
+        (one(area=float("nan")), "area is nan"),
+        (one(area=10**400), "area is 1000"),
+        (one(area=5, ground=ROAD), "has both area and ground"),
+        ({"regions": [{"name": "stage"}]}, '"stage": has no polygon; give it one'),
+        (one(polygon=None), "is not a list of corners"),
+        (one(polygon=[]), "an outline has 0 different corners; give at least 3"),
+        (one(polygon=SQUARE[:2]), "an outline has 2 different corners"),
+        (one(polygon=[*SQUARE[:2], SQUARE[0]]), "an outline has 2 different corners"),
+        (one(polygon=[1, 2, 3]), "is not a list of corners"),
+        (one(polygon=[[1, 2], [3, 4], [5]]), "is not a list of corners"),
+        (one(polygon=[[1], [3], [5]]), "is not a list of corners"),
+        (one(polygon=[[1, 2], [3, "4"], [5, 9]]), "a corner has '4'; give x and y, two finite numbers"),
+        (one(polygon=[[1, 2], [3, float("inf")], [5, 9]]), "a corner has inf"),
+        (one(polygon=[[1, 2], [3, 10**400], [5, 9]]), "a corner has 1000"),
+        (one(polygon=[[0, 0], [50, 50], [50, 0], [0, 50]]), r"bad outline, self-intersection at \(25, 25\)"),
+        (one(polygon=[[0, 0], [50, 50], [100, 100]]), "bad outline"),
+        (one(units="fractions"), r"\(10, 10\) is not within 0 and 1, as fractions are; did you mean pixels\?"),
+        (one(polygon=[[0, 0], [1, 0], [1, 1]]), "is all in one pixel; did you mean fractions"),
+        (feature(None), '"stage": has no polygon; give it one'),
+        (feature({"type": "LineString", "coordinates": SQUARE}), "has no polygon but a LineString"),
+        (feature({"type": "Polygon"}), "is not a list of corners"),
+        (feature({"type": "Polygon", "coordinates": SQUARE}), "is not a list of corners"),
+        (feature({"type": "MultiPolygon", "coordinates": [SQUARE]}), "is not a list of corners"),
+        (feature({"type": "Polygon", "coordinates": [SQUARE, [[90, 90], [99, 90], [99, 99]]]}), "hole lies outside"),
+        ({"type": "Feature", "geometry": None, "properties": None}, "region 1: has no name"),
+        (one(ground=[1, 2]), "ground must be"),
+        (one(ground={"picture": ROAD["picture"]}), "ground must be"),
+        (ground(metres=[[0, 0], [8, 0], [8, 30]]), "ground: metres must be four points"),
+        (ground(picture=[[0, 0], [8, 0], [8, 30], [None, 3]]), "ground: picture must be four points"),
+        (ground(picture=[[0, 0], [50, 50], [100, 100], [0, 90]]), "ground: points 1, 2, 3 of picture are in a line"),
+        (ground(metres=[[0, 0], [8, 0], [8, 30], [8, 30]]), "ground: points 1, 3, 4 of metres are in a line"),
+        (ground(metres=[[0, 0], [8, 0], [0, 30], [8, 30]]), "ground: picture and metres .* in different orders"),
+        (ground(picture=[[0, 0], [1, 0], [1, 1], [0, 1]]), "ground: is all in one pixel; did you mean fractions"),
+    ],
+)
+def test_a_bad_file_gets_one_line(tmp_path, data, says):
+    path = save(tmp_path, data)
+    with pytest.raises(RegionError, match=says) as caught:
+        read_regions(path)
+    line = str(caught.value)
+    assert line.startswith(f"{path}: ") and "\n" not in line and len(line) < len(str(path)) + 250
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    for path in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(RegionError, match=f"{path}: cannot be read"):
+            read_regions(path)
+
+
+def test_a_region_made_in_python_is_checked_too():
+    for bad in (Polygon([(0, 0), (50, 50), (50, 0), (0, 50)]), Polygon(), shapely.Point(3, 4), SQUARE):
+        with pytest.raises(RegionError, match='^region "here": '):
+            Region("here", bad)
+
+
+# What is shown
+
+
+def test_columns_hold_what_is_known_and_never_collide():
+    box = shapely.box(0, 0, 50, 50)
+    zones = [Region("count", box), Region("over: count", box, area=4), Region("per m2: count", box, max=0.5)]
+    counts = count_regions(zones, np.full((10, 10), 0.01, np.float32), 8, 80, 80)
+    columns, row = regions_columns(zones), regions_row(counts)
+    assert columns == list(row) and len(set(columns)) == 5
+    assert row["region: count"] == 0.39 and row["region per m2: over: count"] == 0.0977
+    assert row["region over: per m2: count"] == 0
+
+
+def test_outlines_and_labels_are_drawn():
+    image = np.full((480, 640, 3), 120, np.uint8)
+    zone = Region("stage", shapely.box(200, 100, 500, 400), max=50)
+    calm, full = (draw_regions(image, [RegionCount("stage", n, None, None, 50, n > 50)], [zone]) for n in (12, 70))
+    assert (image == 120).all()  # the picture itself is not painted on
+    assert (calm[:90] == 120).all() and (calm[120:180, 220:480] == 120).all()  # away from the outline and its label
+    assert calm[250, 200].min() > 180 and calm[250, 197:204].min() < 60  # light on dark
+    red = full[250, 200].astype(int)
+    assert red[0] > red[1] + 80 and (calm[200:300, 300:400] != 120).any()
+    assert (calm[200:300, 300:400] != full[200:300, 300:400]).any()
+
+
+def test_a_label_is_beside_a_region_that_is_smaller():
+    image = np.full((480, 640, 3), 120, np.uint8)
+    picture = draw_regions(image, [RegionCount("door", 3)], [Region("door", shapely.box(300, 300, 320, 320))])
+    assert (picture[305:315, 305:315] == 120).all() and (picture[250:290, 290:330] != 120).any()
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (9, 300), (40, 60), (2160, 3840)])
+def test_any_size_of_picture_can_be_drawn_on(height, width):
+    names = ("a", "caf\u00e9 " * 30)
+    zones = [Region(name, Polygon([(0, 0), (1, 0.2), (0.3, 1)]), fractions=True) for name in names]
+    counts = [RegionCount(name, 1234.5, 80.0, 15.4, 1000, True) for name in names]
+    assert draw_regions(np.zeros((height, width, 3), np.uint8), counts, zones).shape == (height, width, 3)

@@ -1,0 +1,566 @@
+"""The HTTP API over real sockets. The model counts white pixels, so that every answer is known."""
+
+import asyncio
+import base64
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from helpers import tiny_onnx
+
+httpx = pytest.importorskip("httpx")
+uvicorn = pytest.importorskip("uvicorn", reason="serving needs headcount[serve]")
+
+import headcount  # noqa: E402
+from headcount.datasets.readers import read  # noqa: E402
+from headcount.io import video_writer  # noqa: E402
+from headcount.server import routes
+from headcount.server.app import (
+    create_app,
+    listen,  # noqa: E402
+)
+from headcount.server.batching import (
+    Full,
+    Pool,  # noqa: E402
+)
+from headcount.server.service import (
+    KEY,
+    ServeSettings,  # noqa: E402
+)
+from headcount.server.uploads import FENCE  # noqa: E402
+
+
+@contextmanager
+def serving(tmp_path, slow=0.0, **settings):
+    """(client, app) of a server in this process. slow: seconds that its engine takes more for each picture."""
+    model = tiny_onnx.white_pixels(tmp_path / "white.onnx")
+    app = create_app(ServeSettings(**{"model": str(model), "state": str(tmp_path / "state"), **settings}))
+    if slow:
+        counter = app.state.service.models.get(None)
+        run = counter.engine.run
+        counter.engine.run = lambda images: (time.sleep(slow), run(images))[1]
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
+    listener = listen("127.0.0.1", 0)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
+    thread.start()
+    address = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with httpx.Client(base_url=address, timeout=20) as client:
+        while True:
+            try:
+                client.get("/readyz").raise_for_status()
+                break
+            except httpx.HTTPError:
+                time.sleep(0.02)
+        yield client, app
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+        os.environ.pop(FENCE[0], None)  # what serves here is to read videos from the network again
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("server")) as (client, app):
+        yield client, app
+
+
+@pytest.fixture
+def client(server):
+    return server[0]
+
+
+def picture(people=7, height=60, width=80, suffix=".png"):
+    """The bytes of a file with so many white pixels on black."""
+    return cv2.imencode(suffix, tiny_onnx.dots(people, height, width))[1].tobytes()
+
+
+def video(path, counts=(3, 5, 2, 8), fps=2):
+    """A lossless-enough video: each frame has so many large white squares of 64 pixels."""
+    pytest.importorskip("av", reason="writing a video needs headcount[video]")
+    frames = []
+    for count in counts:
+        frame = np.zeros((96, 160, 3), np.uint8)
+        for i in range(count):
+            frame[8 + 16 * (i // 8) : 16 + 16 * (i // 8), 8 + 16 * (i % 8) : 16 + 16 * (i % 8)] = 255
+        frames.append(frame)
+    video_writer.write_video(path, frames, fps)
+    return path.read_bytes()
+
+
+# Counting
+
+
+def test_a_photo_is_counted_as_bytes_and_in_a_form(client):
+    raw = client.post("/v1/count", content=picture(7))
+    form = client.post("/v1/count", files={"file": ("a.png", picture(7), "image/png")})
+    assert raw.status_code == form.status_code == 200
+    for row in (raw.json(), form.json()):
+        assert row["count"] == pytest.approx(7, rel=0.01) and (row["width"], row["height"]) == (80, 60)
+        assert row["model"] == "white" and row["low"] is None and "path" not in row
+
+
+def test_regions_points_and_layers(client):
+    zones = {"regions": [{"name": "left", "polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], "units": "fractions"}]}
+    zones["regions"].append({**zones["regions"][0], "name": "right", "polygon": [[0.5, 0], [1, 0], [1, 1], [0.5, 1]]})
+    files = {"file": ("a.png", picture(9), "image/png")}
+    sent = {"regions": json.dumps(zones)}
+    row = client.post("/v1/count?points=true&overlay=true", files=files, data=sent).json()
+    assert sum(region["count"] for region in row["regions"]) == pytest.approx(row["count"], abs=0.02)
+    assert [region["name"] for region in row["regions"]] == ["left", "right"]
+    assert len(row["points"]) == 9 and all(0 <= x < 80 and 0 <= y < 60 for x, y in row["points"])
+    for name in ("density", "mask"):
+        layer = base64.b64decode(row["overlay"][name].removeprefix("data:image/png;base64,"))
+        pixels = cv2.imdecode(np.frombuffer(layer, np.uint8), cv2.IMREAD_UNCHANGED)
+        assert pixels.shape == (60, 80, 4) and pixels[..., 3].max() > 100 and pixels[..., 3].min() == 0
+    assert row["overlay"]["peak"] > 0
+
+
+def test_the_overlay_is_a_png_of_the_same_size(client):
+    answer = client.post("/v1/overlay", content=picture(7))
+    assert answer.headers["content-type"] == "image/png"
+    assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).shape == (60, 80, 3)
+
+
+def test_models_limits_health_and_metrics(client):
+    facts = client.get("/v1/models").json()
+    assert facts["default"] == "white" and facts["models"][0]["name"] == "white" and not facts["project"]
+    assert facts["limits"]["megapixels"] == 100
+    assert client.get("/healthz").json() == {"status": "ok"} and client.get("/readyz").json() == {"status": "ready"}
+    before = dict(re.findall(r"^(headcount_\w+) ([\d.e+]+)$", client.get("/metrics").text, re.M))
+    client.post("/v1/count", content=picture(7))
+    client.post("/v1/count", content=b"no picture")
+    after = dict(re.findall(r"^(headcount_\w+) ([\d.e+]+)$", client.get("/metrics").text, re.M))
+    gained = {name: float(after[name]) - float(before.get(name, 0)) for name in after}
+    assert gained["headcount_pictures_total"] == 1 and gained["headcount_people_total"] == pytest.approx(7, rel=0.01)
+    assert gained["headcount_errors_total"] == 1 and float(after["headcount_waiting"]) == 0
+    labelled = client.get("/metrics").text
+    assert 'headcount_requests_total{method="POST",path="/v1/count",status="200"}' in labelled
+    assert client.get("/v1/nowhere/else").status_code == 404
+    assert 'path="other"' in client.get("/metrics").text  # what clients invent makes no series
+
+
+def test_the_page_is_one_file_that_loads_nothing(client):
+    page = client.get("/")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in page.headers["content-security-policy"]
+    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page.text)
+
+
+# What is refused
+
+
+def chunk(kind, data):
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+def bomb(width, height):
+    """A small PNG that says it is large."""
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
+    )
+
+
+def malformed():
+    """200 bodies that are no photo, each made from what a real one is."""
+    random = np.random.default_rng(0)
+    noise = random.integers(0, 256, (40, 60, 3), np.uint8)
+    good = {s: cv2.imencode(s, noise)[1].tobytes() for s in (".png", ".jpg", ".bmp", ".tiff", ".webp")}
+    yield from (
+        b"",
+        b"\0",
+        b"\0" * 100_000,
+        b"<html>no</html>",
+        b"GIF89a" + bytes(20),
+        b"%PDF-1.7",
+        b"#EXTM3U\nhttp://x/",
+    )
+    yield from (bomb(30_000, 30_000), bomb(2**31 - 1, 2**31 - 1), bomb(0, 5), bomb(400_000, 2), bomb(20_000, 20_000))
+    yield from (
+        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
+        json.dumps({"count": 1}).encode(),
+        "ünïcode".encode("utf-16"),
+    )
+    for suffix, whole in good.items():
+        for part in (4, 8, 16, 30, 60, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8):
+            at = part if isinstance(part, int) else int(len(whole) * part)
+            if suffix != ".tiff" or at < len(whole) * 0.6:  # a TIFF's end is its directory's place, not its pixels'
+                yield whole[:at]
+        for _ in range(30):  # a header that lies
+            broken = bytearray(whole)
+            for at in random.integers(0, 24, 6):
+                broken[at] ^= int(random.integers(1, 256))
+            yield bytes(broken)
+
+
+def test_200_malformed_bodies_give_4xx_and_never_a_crash(client):
+    bodies = list(malformed())[:200]
+    assert len(bodies) == 200
+    for number, body in enumerate(bodies):
+        answer = client.post("/v1/count", content=body)
+        still_whole = answer.status_code == 200  # a bit of a header that says nothing of the pixels
+        assert still_whole or 400 <= answer.status_code < 500, (number, answer.status_code, answer.text)
+        assert still_whole == (body[:1] != b"" and "count" in answer.json()), number
+        if not still_whole:
+            assert set(answer.json()) == {"error"} and "\n" not in answer.json()["error"]
+    assert sum(client.post("/v1/count", content=body).status_code == 200 for body in bodies) < 30
+    for shape in ((1, 1), (1, 30_000), (30_000, 1), (3, 3)):  # odd, but pictures
+        assert client.post("/v1/count", content=picture(0, *shape)).status_code == 200
+    assert client.post("/v1/count", content=picture(7)).json()["count"] == pytest.approx(7, rel=0.01)
+
+
+def test_each_refusal_is_one_line_with_its_status(client):
+    def refusal(method, url, **sent):
+        answer = client.request(method, url, **sent)
+        assert set(answer.json()) == {"error"}, answer.text
+        return answer.status_code, answer.json()["error"]
+
+    good = picture()
+    assert refusal("POST", "/v1/count", content=b"")[0] == 415
+    assert refusal("POST", "/v1/count", content=bomb(20_000, 20_000))[0] == 413
+    status, line = refusal("POST", "/v1/count?model=../../etc/passwd", content=good)
+    assert status == 404 and "white" in line
+    assert refusal("POST", "/v1/count?scale=100", content=good)[0] == 422
+    assert refusal("POST", "/v1/count?scael=1", content=good)[0] == 422
+    assert refusal("POST", "/v1/count", files={"photo": ("a.png", good)}) == (
+        422,
+        "the form has no file; send one as its part 'file'",
+    )
+    status, line = refusal("POST", "/v1/count", files={"file": ("a.png", good)}, data={"regions": "{"})
+    assert status == 422 and "JSON" in line
+    outside = {"regions": [{"name": "far", "polygon": [[500, 500], [600, 500], [600, 600]]}]}
+    status, line = refusal("POST", "/v1/count", files={"file": ("a.png", good)}, data={"regions": json.dumps(outside)})
+    assert status == 422 and "far" in line
+    assert refusal("GET", "/v1/count")[0] == 405
+    assert refusal("GET", "/v1/jobs/none")[0] == 404
+    assert refusal("GET", "/v1/project")[0] == 404
+    assert refusal("POST", "/v1/video?every=0s", content=b"x")[0] == 422
+    assert refusal("POST", "/v1/video", content=b"#EXTM3U\n/etc/passwd")[0] == 415
+    status, _ = refusal("POST", "/v1/count", content=good, headers={"content-type": "multipart/form-data; boundary=x"})
+    assert 400 <= status < 500
+
+
+def test_another_site_can_neither_ask_nor_be_answered(client):
+    good, port = picture(), client.base_url.port
+    assert client.post("/v1/count", content=good, headers={"Origin": "https://evil.example"}).status_code == 403
+    assert client.post("/v1/count", content=good, headers={"Origin": "null"}).status_code == 403
+    assert client.get("/v1/models", headers={"Host": "evil.example"}).status_code == 403  # DNS rebinding
+    own = client.post("/v1/count", content=good, headers={"Origin": f"http://127.0.0.1:{port}"})
+    assert own.status_code == 200
+    assert not [name for name in own.headers if name.startswith("access-control")]
+
+
+def test_a_body_over_the_limit_is_refused_before_it_is_read(tmp_path):
+    with serving(tmp_path, body=10_000, video=20_000) as (client, _):
+        answer = client.post("/v1/count", content=bytes(10_001))
+        assert answer.status_code == 413 and "0.01 MB" in answer.json()["error"]
+
+        def unannounced():  # chunked: no length is given
+            for _ in range(40):
+                yield bytes(1000)
+
+        assert client.post("/v1/video", content=unannounced()).status_code == 413
+        assert client.post("/v1/count", content=picture()).status_code == 200
+        assert not [f for f in (tmp_path / "state").rglob("*") if f.is_file() and "sqlite" not in f.name]
+
+
+def test_a_key_is_asked_for_where_one_is_set(tmp_path, monkeypatch):
+    monkeypatch.setenv(KEY, "open sesame")
+    with serving(tmp_path) as (client, _):
+        assert client.get("/").status_code == client.get("/healthz").status_code == 200
+        for headers in ({}, {"Authorization": "Bearer no"}, {"Authorization": "open sesame"}):
+            assert client.get("/v1/models", headers=headers).status_code == 401
+            assert client.post("/v1/count", content=picture(), headers=headers).status_code == 401
+        assert client.get("/v1/models", headers={"Authorization": "Bearer open sesame"}).json()["key"]
+
+
+def test_what_was_not_foreseen_tells_nothing(tmp_path, monkeypatch):
+    with serving(tmp_path) as (client, _):
+        monkeypatch.setattr(routes, "answer", lambda *_: 1 / 0)
+        answer = client.post("/v1/count", content=picture())
+        assert answer.status_code == 500 and "Zero" not in answer.text and "Traceback" not in answer.text
+        monkeypatch.undo()
+        assert client.post("/v1/count", content=picture()).status_code == 200
+
+
+# Load
+
+
+def test_under_four_times_the_load_what_is_accepted_is_quick_and_the_rest_is_refused(tmp_path):
+    """Slow is the engine, 0.15 s a picture: four times of what it can do comes for 3 seconds."""
+    slow, seconds = 0.15, 3.0
+    pace = 4 / slow
+    with serving(tmp_path, slow=slow) as (client, app):
+        body = picture(7)
+        alone = []
+        for _ in range(5):
+            began = time.perf_counter()
+            client.post("/v1/count", content=body)
+            alone.append(time.perf_counter() - began)
+
+        async def load():
+            limits = httpx.Limits(max_connections=200, max_keepalive_connections=200)
+            async with httpx.AsyncClient(base_url=client.base_url, timeout=20, limits=limits) as crowd:
+
+                async def one(number):
+                    await asyncio.sleep(number / pace)
+                    began = time.perf_counter()
+                    answer = await crowd.post("/v1/count", content=body)
+                    return answer, time.perf_counter() - began
+
+                return await asyncio.gather(*(one(number) for number in range(int(pace * seconds))))
+
+        answers = asyncio.run(load())
+        accepted = [took for answer, took in answers if answer.status_code == 200]
+        refused = [answer for answer, _ in answers if answer.status_code != 200]
+        assert {answer.status_code for answer in refused} == {503}
+        assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
+        assert all(answer.json()["count"] == pytest.approx(7, rel=0.01) for answer, _ in answers if not answer.is_error)
+        assert len(accepted) > 0.6 * seconds / slow and len(refused) > len(accepted)
+        assert np.percentile(accepted, 99) < 4 * np.median(alone)
+        assert app.state.service.pool.accepted == 0
+
+
+def test_memory_stays_flat(tmp_path):
+    """Over few requests here; over 2,000 in benchmarks/load.py."""
+    with serving(tmp_path) as (client, _):
+        body = picture(7, 240, 320)
+
+        def resident():
+            return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+        for _ in range(50):
+            client.post("/v1/count?overlay=true", content=body)
+        before = resident()
+        for _ in range(150):
+            assert client.post("/v1/count?overlay=true", content=body).status_code == 200
+        assert resident() - before < 15
+
+
+def test_a_client_that_goes_is_not_counted_and_a_deadline_is_kept(tmp_path):
+    with serving(tmp_path, slow=0.3, deadline=0.5, waiting=8) as (client, app):
+        counted = app.state.service.meter.pictures._value
+        connections = []
+        for _ in range(5):
+            connection = socket.create_connection(("127.0.0.1", client.base_url.port))
+            body = picture()
+            head = f"POST /v1/count HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+            connection.sendall(head + body)
+            connections.append(connection)
+        time.sleep(0.1)
+        [connection.close() for connection in connections]
+        while app.state.service.pool.accepted:
+            time.sleep(0.02)
+        assert counted.get() <= 1  # one was being counted already
+
+        results = []
+
+        def ask():
+            results.append(client.post("/v1/count", content=picture()).status_code)
+
+        threads = [threading.Thread(target=ask) for _ in range(5)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert results.count(504) >= 3 and results.count(200) >= 1
+
+
+def test_an_upload_that_stops_coming_is_given_up(tmp_path, monkeypatch):
+    monkeypatch.setattr("headcount.server.app.SILENCE", 0.2)
+    with serving(tmp_path) as (client, _), socket.create_connection(("127.0.0.1", client.base_url.port)) as silent:
+        silent.sendall(b"POST /v1/count HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\nabc")
+        silent.settimeout(5)
+        assert silent.recv(4096).startswith(b"HTTP/1.1 408")
+
+
+def test_a_client_that_writes_all_before_it_reads_hears_that_it_is_refused(tmp_path):
+    with serving(tmp_path, slow=0.5, waiting=1) as (client, _):
+        body = picture(7) + bytes(1_500_000)  # more than sockets hold
+
+        def ask(answers):
+            with socket.create_connection(("127.0.0.1", client.base_url.port)) as connection:
+                head = f"POST /v1/count HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n\r\n"
+                connection.sendall(head.encode() + body)
+                answers.append(connection.recv(4096).split()[1])
+
+        answers: list[bytes] = []
+        threads = [threading.Thread(target=ask, args=(answers,)) for _ in range(4)]
+        [thread.start() for thread in threads]
+        [thread.join() for thread in threads]
+        assert sorted(answers) == [b"200", b"503", b"503", b"503"]
+
+
+def test_pictures_of_one_size_are_counted_together(tmp_path):
+    """An engine that takes several at once, as a GPU's does, is given several."""
+    counter = headcount.load(tiny_onnx.white_pixels(tmp_path / "white.onnx"))
+    batches = []
+
+    class Engine:
+        name, precision, batch, meta = "gpu", "fp32", 4, counter.engine.meta
+
+        def run(self, images):
+            batches.append(len(images))
+            time.sleep(0.05)
+            return counter.engine.run(images)
+
+    pool = Pool()
+    together = replace(counter, engine=Engine())
+    futures = [pool.submit(together, tiny_onnx.dots(people)) for people in range(1, 12)]
+    assert [future.result().count for future in futures] == pytest.approx(range(1, 12), rel=0.01)
+    assert max(batches) == 4 and sum(batches) == 11
+    waiting = [pool.submit(together, tiny_onnx.dots(1)) for _ in range(pool.room(together))]
+    with pytest.raises(Full):
+        pool.submit(together, tiny_onnx.dots(1))
+    pool.close()
+    assert all(future.result().count for future in waiting)  # what was accepted is finished
+
+
+# Videos
+
+
+def test_a_video_is_counted_as_a_job(client, tmp_path):
+    body = video(tmp_path / "v.webm")
+    zones = {"regions": [{"name": "all", "polygon": [[0, 0], [1, 0], [1, 1], [0, 1]], "units": "fractions"}]}
+    files = {"file": ("my clip.webm", body, "video/webm")}
+    answer = client.post("/v1/video?every=1f", files=files, data={"regions": json.dumps(zones)})
+    assert answer.status_code == 202, answer.text
+    job = answer.json()
+    assert answer.headers["location"] == f"/v1/jobs/{job['id']}" and job["state"] in ("waiting", "running")
+    while (job := client.get(f"/v1/jobs/{job['id']}").json())["state"] in ("waiting", "running"):
+        time.sleep(0.05)
+    assert job["state"] == "done" and job["error"] is None and job["progress"] == 1
+    assert [row["count"] / 64 for row in job["rows"]] == pytest.approx([3, 5, 2, 8], rel=0.2)
+    assert [row["time"] for row in job["rows"]] == pytest.approx([0, 0.5, 1, 1.5], abs=0.01)
+    assert [row["regions"][0]["count"] for row in job["rows"]] == pytest.approx([r["count"] for r in job["rows"]])
+    assert len(client.get(f"/v1/jobs/{job['id']}?since=3").json()["rows"]) == 1
+    client.delete(f"/v1/jobs/{job['id']}")
+    assert client.get(f"/v1/jobs/{job['id']}").status_code == 404
+
+
+def test_no_video_is_kept_once_it_is_counted(client, server, tmp_path):
+    state = Path(server[1].state.service.settings.state)
+    answer = client.post("/v1/video?every=1f", content=video(tmp_path / "v.webm")).json()
+    while client.get(f"/v1/jobs/{answer['id']}").json()["state"] in ("waiting", "running"):
+        time.sleep(0.05)
+    assert not [file for file in state.rglob("*") if file.is_file() and "sqlite" not in file.name]
+
+
+# A project
+
+
+def test_the_heads_of_a_folder_are_estimated_corrected_and_saved(tmp_path):
+    folder = tmp_path / "photos"
+    for name, people in (("a.png", 4), ("marked.png", 1), ("sub dir/b.png", 2)):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(picture(people))
+    (folder / "points.csv").write_text("image,x,y,split\nmarked.png,1,2,val\n")
+    with serving(tmp_path, project=str(folder)) as (client, _):
+        assert client.get("/v1/models").json()["project"]
+        project = client.get("/v1/project").json()
+        assert project == {
+            "name": "photos",
+            "photos": [
+                {"name": "a.png", "points": None},
+                {"name": "marked.png", "points": 1},
+                {"name": "sub dir/b.png", "points": None},
+            ],
+            "saved": 1,
+        }
+        assert client.get("/v1/project/photos/sub dir/b.png").content == picture(2)
+        found = client.get("/v1/project/points/sub dir/b.png").json()
+        assert (len(found["points"]), found["saved"], found["width"]) == (2, False, 80)
+        put = client.put("/v1/project/points/sub dir/b.png", json={"points": [[1, 2], [79.999, 59.999], [5.5, 6]]})
+        assert put.json() == {"name": "sub dir/b.png", "points": 3}
+        saved = client.get("/v1/project/points/sub dir/b.png").json()
+        assert saved["saved"] and saved["points"] == [[1, 2], [79.99, 59.99], [5.5, 6]]
+        assert client.put("/v1/project/points/a.png", json={"points": []}).status_code == 200
+        assert client.get("/v1/project").json()["saved"] == 3
+        for points in ([[80, 1]], [[-1, 1]], [[1, 2, 3]], "no", [["a", 1]]):
+            assert client.put("/v1/project/points/a.png", json={"points": points}).status_code in (409, 422)
+        for name in ("../white.onnx", "..%2Fwhite.onnx", "%2Fetc%2Fpasswd", "points.csv", "none.png"):
+            assert client.get(f"/v1/project/photos/{name}").status_code == 404
+            assert client.put(f"/v1/project/points/{name}", json={"points": []}).status_code == 404
+    samples = {sample.image.name: len(sample.points) for sample in read(folder, "csv", "all")}
+    assert samples == {"a.png": 0, "marked.png": 1, "b.png": 3}
+    assert "marked.png,1.0,2.0,,val" in (folder / "points.csv").read_text()  # what others wrote is kept
+
+
+# The command
+
+
+def start(*arguments, **environment):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "headcount", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    return process, process.stdout.readline().strip().rpartition(" ")[2]
+
+
+def test_the_command_serves_and_stops_when_told(tmp_path):
+    model = tiny_onnx.white_pixels(tmp_path / "white.onnx")
+    process, address = start("serve", "--port", 0, "--model", model, "--state", tmp_path)
+    assert httpx.post(f"{address}/v1/count", content=picture(7), timeout=20).json()["model"] == "white"
+    port = address.rpartition(":")[2]
+    second = subprocess.run(
+        [sys.executable, "-m", "headcount", "serve", "--port", port, "--model", model, "--state", tmp_path],
+        capture_output=True,
+        text=True,
+    )
+    assert second.returncode == 2 and f"cannot listen on 127.0.0.1, port {port}" in second.stderr
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(10) in (0, -signal.SIGTERM) and "Traceback" not in process.stderr.read()
+
+
+def test_several_processes_share_the_port_and_their_figures(tmp_path):
+    model = tiny_onnx.white_pixels(tmp_path / "white.onnx")
+    process, address = start("serve", "--port", 0, "--model", model, "--state", tmp_path, "--workers", 2)
+    for _ in range(200):
+        try:
+            httpx.get(f"{address}/readyz").raise_for_status()
+            break
+        except httpx.HTTPError:
+            time.sleep(0.1)
+    for _ in range(6):
+        assert httpx.post(f"{address}/v1/count", content=picture(7), timeout=20).status_code == 200
+    assert "headcount_pictures_total 6.0" in httpx.get(f"{address}/metrics").text
+    process.send_signal(signal.SIGINT)
+    process.wait(20)
+    assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize("arguments", [("annotate", "none"), ("serve", "--model", "none.onnx"), ("annotate", ".")])
+def test_what_cannot_be_served_is_one_line(arguments, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-m", "headcount", *arguments, "--port", "0"],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path / "state")},
+    )
+    assert done.returncode == 2 and len(done.stderr.splitlines()) == 2, done.stderr
+
+
+def test_pictures_that_a_browser_cannot_show_are_converted(tmp_path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    (folder / "a.tif").write_bytes(picture(4, suffix=".tiff"))
+    with serving(tmp_path, project=str(folder)) as (client, _):
+        answer = client.get("/v1/project/photos/a.tif")
+        assert answer.headers["content-type"] == "image/png"
+        assert cv2.imdecode(np.frombuffer(answer.content, np.uint8), cv2.IMREAD_COLOR).shape == (60, 80, 3)

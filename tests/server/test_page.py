@@ -1,0 +1,531 @@
+"""The page of `headcount serve`, in a real browser, before the real server. The model counts white pixels."""
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from itertools import product
+
+import cv2
+import numpy as np
+import pytest
+from helpers import tiny_onnx
+
+from headcount.datasets.readers import read
+from headcount.regions.region import read_regions
+from headcount.synthetic.scenes import render
+
+httpx = pytest.importorskip("httpx")
+pytest.importorskip("uvicorn", reason="serving needs headcount[serve]")
+playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+expect = playwright.expect
+PATIENCE = 60_000  # milliseconds; a machine may be busy
+expect.set_options(timeout=PATIENCE)
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH to look at the page with")
+
+# How many object URLs are alive, kept by the browser until the page lets them go.
+WATCH_URLS = """window.urls = new Set();
+const make = URL.createObjectURL, free = URL.revokeObjectURL;
+URL.createObjectURL = (blob) => { const url = make.call(URL, blob); urls.add(url); return url; };
+URL.revokeObjectURL = (url) => { urls.delete(url); free.call(URL, url); };"""
+
+
+@contextmanager
+def serving(folder, *arguments, port=0, **environment):
+    """(address, process) of `headcount serve`, ready."""
+    model = tiny_onnx.white_pixels(folder / "white.onnx")
+    command = [
+        sys.executable,
+        "-m",
+        "headcount",
+        "serve",
+        "--port",
+        port,
+        "--model",
+        model,
+        "--state",
+        folder / "state",
+    ]
+    process = subprocess.Popen(
+        [*map(str, command), *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, **environment},
+    )
+    try:
+        address = process.stdout.readline().strip().rpartition(" ")[2]
+        while httpx.get(f"{address}/readyz").is_error:
+            time.sleep(0.05)
+        yield address, process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("page"), "--max-body", 1) as (address, _):
+        yield address
+
+
+@pytest.fixture(scope="module")
+def browser():
+    fakes = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fakes])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """visit(address, **context) -> a page that is there. Afterwards: it loaded nothing from elsewhere, and no error."""
+    contexts, wrong = [], []
+
+    def visit(address, **options):
+        context = browser.new_context(**{"viewport": {"width": 1200, "height": 800}, **options})
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE)
+        page.add_init_script(WATCH_URLS)
+
+        def requested(request):
+            if not request.url.startswith((address, "blob:", "data:")):
+                wrong.append(request.url)
+
+        def said(message):  # an answer of 4xx is said here too, and is no fault of the page
+            if message.type == "error" and "Failed to load resource" not in message.text:
+                wrong.append(message.text)
+
+        page.on("request", requested)
+        page.on("console", said)
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.goto(address)
+        return page
+
+    yield visit
+    for context in contexts:
+        context.close()
+    assert not wrong
+
+
+def pixels(people=12, height=120, width=200):
+    """A picture of single white pixels, far from each other: each is one person, and one dot."""
+    image = np.zeros((height, width, 3), np.uint8)
+    places = [(y, x) for y, x in product(range(21, height, 32), range(21, width, 32))][:people]
+    image[tuple(zip(*places, strict=True))] = 255
+    return image
+
+
+def photo(name="crowd.png", image=None):
+    """A file as playwright gives it to a page."""
+    data = cv2.imencode(".png", pixels() if image is None else image[..., ::-1])[1].tobytes()
+    return {"name": name, "mimeType": "image/png", "buffer": data}
+
+
+def ask(address, file, query="", **data):
+    files = {"file": (file["name"], file["buffer"])}
+    return httpx.post(f"{address}/v1/count?{query}", files=files, data=data, timeout=PATIENCE / 1000).json()
+
+
+def drop(page, file, event="drop"):
+    """Let a file fall on the page, or paste it."""
+    page.evaluate(
+        """async ([name, type, bytes, event]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([new Uint8Array(bytes)], name, {type}));
+          document.body.dispatchEvent(event === "paste"
+            ? new ClipboardEvent("paste", {clipboardData: data, bubbles: true})
+            : new DragEvent(event, {dataTransfer: data, bubbles: true}));
+        }""",
+        [file["name"], file["mimeType"], list(file["buffer"]), event],
+    )
+
+
+def choose(page, *files):
+    page.set_input_files("#files", list(files))
+
+
+def mode(page, name):
+    page.locator("#modes label", has_text=name).click()
+
+
+def on_screen(page, x, y):
+    """Where a point of the photo, in its pixels, is in the window."""
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # what was asked for before is laid out
+    return page.evaluate(
+        "p => { const b = stage.getBoundingClientRect(), [x, y] = toScreen(p); return [x + b.left, y + b.top]; }",
+        [x, y],
+    )
+
+
+def click(page, x, y, **options):
+    page.mouse.click(*on_screen(page, x, y), **options)
+
+
+def seen(page):
+    """What the stage shows, once it has been painted."""
+    return page.evaluate(
+        "() => new Promise(requestAnimationFrame).then(() => { drawNow(); return stage.toDataURL(); })"
+    )
+
+
+def saved(page, button):
+    """The bytes that a button lets one keep."""
+    with page.expect_download() as download:
+        page.locator(f"[data-do={button}]").click()
+    return download.value.path().read_bytes()
+
+
+def test_photos_that_are_dropped_and_pasted_are_counted_as_the_api_counts_them(address, visit):
+    page = visit(address)
+    scene = photo("<img src=x onerror=alert(1)>.png", render(3, 40, 320, 240).image)
+    truth = ask(address, scene)
+    drop(page, scene)
+    expect(page.locator("#big")).to_have_text(f"{truth['count']:,.0f}")
+    expect(page.locator("#facts")).to_contain_text("320 × 240")
+    expect(page.locator("#list .name")).to_have_text([scene["name"]])  # as text, not as markup
+    drop(page, photo("second.png"), "paste")
+    expect(page.locator("#big")).to_have_text("12")
+    expect(page.locator("#total")).to_have_text(f"{truth['count'] + 12:,.0f} people in 2 photos")
+
+    rows = list(csv.DictReader(io.StringIO(saved(page, "csv").decode())))
+    assert [(row["file"], round(float(row["count"]))) for row in rows] == [
+        (scene["name"], round(truth["count"])),
+        ("second.png", 12),
+    ]
+    everything = json.loads(saved(page, "json"))
+    assert [row["model"] for row in everything["photos"]] == ["white", "white"]
+    view = cv2.imdecode(np.frombuffer(saved(page, "png"), np.uint8), cv2.IMREAD_COLOR)
+    assert view.shape == (120, 200, 3) and view[:16, :60].any()  # the number is drawn in the corner
+
+
+def test_the_layers_lie_over_the_photo(address, visit):
+    page = visit(address)
+    choose(page, photo())
+    expect(page.locator("#legend")).to_be_visible()
+    page.locator("#opacity").fill("100")
+    density = seen(page)
+    page.locator("#opacity").fill("30")
+    faint = seen(page)
+    page.locator("#opacity").fill("0")
+    nothing = seen(page)
+    page.locator("#layers label", has_text="Photo").click()
+    expect(page.locator("#legend")).to_be_hidden()
+    assert seen(page) == nothing
+    page.locator("#layers label", has_text="Mask").click()
+    page.locator("#opacity").fill("100")
+    assert len({density, faint, nothing, seen(page)}) == 4
+
+
+def test_two_models_are_compared(address, visit):
+    page = visit(address)
+    file = photo(image=render(5, 20, 320, 240).image)
+    choose(page, file)
+    page.locator("#other").select_option("headcount-small")
+    numbers = [f"{ask(address, file, f'model={name}')['count']:,.0f}" for name in ("white", "headcount-small")]
+    expect(page.locator("#pair b")).to_have_text(numbers)
+    expect(page.locator("#wipebox")).to_be_visible()
+    page.locator("#wipe").fill("10")
+    left = seen(page)
+    page.locator("#wipe").fill("90")
+    assert seen(page) != left
+    page.locator("#model").select_option("headcount-small")  # for all photos, then
+    expect(page.locator("#big")).to_have_text(numbers[1])
+
+
+def test_regions_are_drawn_counted_and_kept(address, visit, tmp_path):
+    page = visit(address)
+    choose(page, photo())
+    expect(page.locator("#big")).to_have_text("12")
+    mode(page, "Regions")
+    plain = seen(page)
+    for corner in ((0, 0), (100, 0), (100, 120), (0, 120)):
+        click(page, *corner)
+    page.keyboard.press("Enter")
+    drawn = {"name": "Region 1", "polygon": [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], "units": "fractions"}
+    (truth,) = ask(address, photo(), regions=json.dumps({"regions": [drawn]}))["regions"]
+    expect(page.locator("#regiontable b")).to_have_text(f"{truth['count']:.0f}")
+    assert seen(page) != plain
+    page.locator("#max0").fill("3")
+    page.keyboard.press("Tab")
+    expect(page.locator("#regiontable tbody")).to_contain_text("too many")
+    page.locator("#name0").fill("the left")
+    page.keyboard.press("Tab")
+
+    page.get_by_text("Corners as text").click()  # the same without a mouse
+    page.locator("#corners").fill(page.locator("#corners").input_value() + "\nall: 0,0 1,0 1,1")
+    page.locator("[data-do=corners]").click()
+    expect(page.locator("#regiontable b")).to_have_count(2)
+    page.locator("#corners").fill("all: 0,0 1,0")
+    page.locator("[data-do=corners]").click()
+    expect(page.locator("#cornerstrouble")).to_contain_text("numbers from 0 to 1")
+
+    kept = tmp_path / "regions.json"
+    kept.write_bytes(saved(page, "saveregions"))
+    assert [(region.name, region.max) for region in read_regions(kept)] == [("the left", 3), ("all", None)]
+    page.get_by_role("button", name="Delete all").click()
+    expect(page.locator("#regiontable tbody tr")).to_have_count(1)
+    click(page, 10, 10)
+    page.keyboard.press("Escape")
+    assert page.evaluate("state.corners") is None
+
+
+def test_dots_are_corrected_and_taken_along(address, visit):
+    page = visit(address)
+    choose(page, photo())
+    mode(page, "Correct")
+    number = page.locator("#big")
+    expect(number).to_have_text("12")
+    click(page, 100, 37)
+    expect(number).to_have_text("13")
+    page.mouse.move(*on_screen(page, 100, 37))
+    page.mouse.down()
+    page.mouse.move(*on_screen(page, 120, 50), steps=4)
+    page.mouse.up()
+    expect(page.locator("#dotstate")).to_contain_text("120, 50")
+    page.keyboard.press("Control+z")  # the move
+    page.keyboard.press("Control+z")  # the dot
+    expect(number).to_have_text("12")
+    page.keyboard.press("Control+Shift+z")
+    page.keyboard.press("Control+Shift+z")
+    expect(number).to_have_text("13")
+    click(page, 120, 50, button="right")
+    expect(number).to_have_text("12")
+    page.mouse.wheel(0, -600)  # where the dots are does not change with the view
+    click(page, 121, 51)
+    rows = list(csv.DictReader(io.StringIO(saved(page, "dotscsv").decode())))
+    assert len(rows) == 13 and rows[-1]["image"] == "crowd.png"
+    assert (float(rows[-1]["x"]), float(rows[-1]["y"])) == pytest.approx((121, 51), abs=0.5)
+
+
+def test_dots_of_a_folder_are_saved(visit, tmp_path):
+    folder = tmp_path / "photos"
+    for name in ("a.png", "sub dir/b.png"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(photo()["buffer"])
+    with serving(tmp_path, "--project", folder) as (address, _):
+        page = visit(address)
+        number, total = page.locator("#big"), page.locator("#total")
+        expect(number).to_have_text("12")
+        expect(total).to_have_text("0 of 2 saved")
+        click(page, 100, 37)
+        expect(page.locator("#list .state").first).to_have_text("not saved")
+        asked = []
+        page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+        page.reload()  # what is not saved is not left without a question
+        assert asked == ["beforeunload"]
+        expect(number).to_have_text("12")
+        click(page, 100, 37)
+        page.keyboard.press("Control+s")
+        expect(total).to_have_text("1 of 2 saved")
+        page.keyboard.press("PageDown")
+        expect(page.locator("#stage")).to_have_attribute("aria-label", "sub dir/b.png, not saved yet")
+        expect(page.locator("#save")).to_be_enabled()
+        page.locator("#save").click()
+        expect(total).to_have_text("2 of 2 saved")
+        page.reload()
+        expect(number).to_have_text("13")
+    samples = {sample.image.name: sample.points for sample in read(folder, "csv", "all")}
+    assert {name: len(points) for name, points in samples.items()} == {"a.png": 13, "b.png": 12}
+    assert np.abs(samples["a.png"] - (100, 37)).sum(axis=1).min() < 1
+
+
+def test_a_video_gives_a_chart(address, visit, tmp_path):
+    film = pytest.importorskip("headcount.io.video_writer")
+    pytest.importorskip("av", reason="writing a video needs headcount[video]")
+    frames = [np.full((96, 160, 3), level, np.uint8) for level in (20, 200, 90, 40)]
+    film.write_video(tmp_path / "v.webm", frames, 2)
+    page = visit(address)
+    choose(page, str(tmp_path / "v.webm"))
+    page.locator("#every").select_option("1f")
+    mode(page, "Regions")
+    for corner in ((0, 0), (80, 0), (80, 96), (0, 96)):
+        click(page, *corner)
+    page.keyboard.press("Enter")
+    page.locator("#startfilm").click()
+    expect(page.locator("#filmstate")).to_have_text("done, 4 frames")
+    assert (
+        page.locator("#chart .line").get_attribute("d").count("L") == 3 and page.locator("#chart .region").count() == 1
+    )
+    page.locator("#plot").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    rows = list(csv.DictReader(io.StringIO(saved(page, "filmcsv").decode())))
+    assert [float(row["time"]) for row in rows] == pytest.approx([0, 0.5, 1, 1.5], abs=0.01)
+    assert float(rows[1]["region: Region 1"]) == pytest.approx(float(rows[1]["count"]) / 2, rel=0.02)
+    expect(page.locator("#readout")).to_contain_text(f"0.5 s: {float(rows[1]['count']):,.0f} people")
+    page.get_by_text("As a table").click()
+    expect(page.locator("#rows tbody tr")).to_have_count(4)
+
+
+def test_what_is_wrong_is_said_and_the_others_are_counted(address, visit):
+    page = visit(address)
+    broken = {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture"}
+    large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(1_200_000)}
+    choose(page, broken, large, photo())
+    expect(page.locator("#trouble")).to_have_text(ask(address, broken)["error"])
+    expect(page.locator("#list .state")).to_have_text(
+        [ask(address, broken)["error"], "1.2 MB; this server takes 1 MB at most", "12"]
+    )
+    page.get_by_role("button", name="Remove notes.png").click()
+    expect(page.locator("#list li")).to_have_count(2)
+
+
+def test_a_key_is_asked_for_and_a_server_that_goes_is_waited_for(visit, tmp_path):
+    with serving(tmp_path, HEADCOUNT_API_KEY="sesame") as (address, process):
+        page = visit(address)
+        page.locator("#key").fill("wrong")
+        page.keyboard.press("Enter")
+        expect(page.locator("#keytrouble")).to_be_visible()
+        page.locator("#key").fill("sesame")
+        page.keyboard.press("Enter")
+        expect(page.locator("#welcome")).to_be_visible()
+        choose(page, photo("before.png"))
+        expect(page.locator("#big")).to_have_text("12")
+        process.terminate()
+        process.wait(20)
+        choose(page, photo("after.png"))
+        expect(page.locator("#banner")).to_contain_text("does not answer")
+    with serving(tmp_path, port=address.rpartition(":")[2], HEADCOUNT_API_KEY="sesame"):
+        expect(page.locator("#banner")).to_be_hidden()
+        expect(page.locator("#total")).to_have_text("24 people in 2 photos")
+        assert page.evaluate("[Object.keys(sessionStorage), Object.keys(localStorage)]") == [["key"], []]
+
+
+def tab_to(page, selector):
+    for _ in range(60):
+        if page.evaluate("selector => document.activeElement.matches(selector)", selector):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"{selector} cannot be reached by Tab")
+
+
+def test_the_keyboard_is_enough(address, visit):
+    page = visit(address)
+    expect(page.locator("#welcome")).to_be_visible()
+    choosers = []
+    page.on("filechooser", lambda chooser: choosers.append(chooser))
+    tab_to(page, "#welcome [data-do=choose]")
+    page.keyboard.press("Enter")
+    while not choosers:
+        page.wait_for_timeout(50)
+    choosers[0].set_files([photo()])
+    expect(page.locator("#big")).to_have_text("12")
+    expect(page.locator("#live")).to_have_text("crowd.png: 12 people")
+    tab_to(page, "[name=mode]")
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("#unit")).to_have_text("dots")
+    tab_to(page, "#stage")
+    page.keyboard.press("n")
+    expect(page.locator("#live")).to_contain_text("Dot 1 of 12")
+    first = page.locator("#live").inner_text()
+    page.keyboard.press("Shift+ArrowRight")
+    expect(page.locator("#live")).not_to_have_text(first)
+    page.keyboard.press("Delete")
+    expect(page.locator("#big")).to_have_text("11")
+    page.keyboard.press("a")
+    page.keyboard.press("+")
+    page.keyboard.press("Escape")
+    page.keyboard.press("a")
+    expect(page.locator("#big")).to_have_text("13")
+    tab_to(page, "[data-do=dotscsv]")
+    with page.expect_download():
+        page.keyboard.press("Enter")
+
+
+CONTRAST = """() => {
+  const style = getComputedStyle(document.documentElement);
+  const light = (name) => {
+    const hex = style.getPropertyValue(name).trim().slice(1), part = hex.length === 3 ? 1 : 2;
+    const linear = [0, 1, 2].map((i) => parseInt(hex.slice(i * part, (i + 1) * part).repeat(3 - part), 16) / 255)
+      .map((v) => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2];
+  };
+  const pairs = ["ink card", "ink bg", "ink tint", "soft card", "soft bg", "soft tint", "accent card", "bad card",
+    "on-accent accent", "warn warn-bg"];
+  return Math.min(...pairs.map((pair) => {
+    const [a, b] = pair.split(" ").map((name) => light(`--${name}`));
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  }));
+}"""
+
+
+def test_both_themes_can_be_read_and_a_phone_shows_it_all(address, visit):
+    papers = []
+    for scheme in ("light", "dark"):
+        page = visit(address, color_scheme=scheme, viewport={"width": 375, "height": 740})
+        expect(page.locator("html")).to_have_attribute("data-theme", scheme)
+        assert page.evaluate(CONTRAST) >= 4.5
+        choose(page, photo(), photo("a name that is much too long for the width of a telephone.png"))
+        expect(page.locator("#total")).to_have_text("24 people in 2 photos")
+        for name in ("Count", "Regions", "Correct"):
+            mode(page, name)
+            assert page.evaluate("document.documentElement.scrollWidth") == 375
+        papers.append(page.evaluate("getComputedStyle(document.documentElement).backgroundColor"))
+    assert papers[0] != papers[1]
+    page.locator("#theme").click()
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "light")
+    assert page.evaluate("Object.keys(localStorage)") == ["theme"]
+
+
+def test_the_camera_takes_a_picture_and_nothing_is_held_on_to(address, visit):
+    page = visit(address, permissions=["camera"])
+    page.locator("#welcome [data-do=camera]").click()
+    expect(page.locator("#shoot")).to_be_enabled()
+    expect(page.locator("#camera")).to_have_js_property("readyState", 4)
+    page.locator("#shoot").click()
+    expect(page.locator("#list .name")).to_contain_text(["camera"])
+    expect(page.locator("#facts")).to_contain_text("white")
+    choose(page, photo())
+    expect(page.locator("#big")).to_have_text("12")
+    for button in page.get_by_role("button", name="Remove").all()[::-1]:
+        button.click()
+    expect(page.locator("#welcome")).to_be_visible()
+    assert page.evaluate("urls.size") == 0
+
+
+def test_fingers_are_enough(address, visit):
+    page = visit(address, viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
+    choose(page, photo())
+    mode(page, "Correct")
+    expect(page.locator("#big")).to_have_text("12")
+    page.locator("#stage").scroll_into_view_if_needed()
+    page.touchscreen.tap(*on_screen(page, 100, 100))
+    expect(page.locator("#big")).to_have_text("13")
+    page.touchscreen.tap(*on_screen(page, 21, 21))  # a dot: selected, not added
+    page.locator("#deletedot").tap()
+    expect(page.locator("#big")).to_have_text("12")
+    fingers = page.context.new_cdp_session(page)
+    (x, y), before = on_screen(page, 100, 60), page.evaluate("view().scale")
+    for kind, gap in (("Start", 20), ("Move", 40), ("Move", 80), ("End", None)):
+        points = [] if gap is None else [{"x": x - gap, "y": y, "id": 0}, {"x": x + gap, "y": y, "id": 1}]
+        fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
+    assert page.evaluate("view().scale") == pytest.approx(4 * before, rel=0.2)
+    assert on_screen(page, 100, 60) == pytest.approx([x, y], abs=12)  # what was between the fingers still is
+    expect(page.locator("#big")).to_have_text("12")
+
+
+def test_a_busy_server_is_asked_again(address, visit):
+    page = visit(address)
+    expect(page.locator("#welcome")).to_be_visible()
+    refusals = []
+
+    def refuse(route):
+        refusals.append(route.request.url)
+        route.fulfill(status=503, headers={"Retry-After": "1"}, json={"error": "busy"})
+
+    page.route("**/v1/count?*", refuse, times=1)
+    choose(page, photo())
+    expect(page.locator("#list .state")).to_have_text("busy, again in 1 s")
+    expect(page.locator("#big")).to_have_text("12")
+    assert len(refusals) == 1
