@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from headcount.inference.result import COLUMNS, Row
-from headcount.io.files import drafts, whole_file
+from headcount.io.files import atomic_write, partial_files
 from headcount.io.images import write_image
 
 TABLE_WIDTH = 80
@@ -80,14 +80,14 @@ def opened(path: Path | None) -> Iterator[TextIO]:
     if path is None:
         yield sys.stdout
         return
-    with whole_file(path) as stream:
+    with atomic_write(path) as stream:
         yield stream
 
 
 def finished(path: Path, form: str) -> dict[str, Row]:
     """path -> row of what was counted without an error, in a file and in the drafts of it; a torn last line is left."""
     rows: dict[str, Row] = {}
-    for file in [path, *drafts(path)]:
+    for file in [path, *partial_files(path)]:
         if file.is_file():
             rows |= {row["path"]: row for row in READERS[form](file) if row.get("path") and not row.get("error")}
     return rows
@@ -96,7 +96,7 @@ def finished(path: Path, form: str) -> dict[str, Row]:
 def forget_drafts(path: Path, stream: TextIO) -> None:
     """Delete the drafts of runs that were killed: their rows stand in `stream` now."""
     stream.flush()
-    for draft in drafts(path):
+    for draft in partial_files(path):
         if draft.name != Path(stream.name).name:
             draft.unlink(missing_ok=True)
 

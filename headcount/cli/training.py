@@ -114,14 +114,14 @@ def train(
     if start is not None:
         return train_further(start, data, out, minutes, format, settings)
     from headcount.training.config import load_recipe, override
-    from headcount.training.ddp import Ranks
+    from headcount.training.ddp import ProcessGroup
     from headcount.training.trainer import train as run
 
     assert recipe is not None
     with usage_errors():
         config = override(load_recipe(recipe), settings)
     best = run(config, data, out or Path("runs") / Path(recipe).stem, resume, backbone_weights, force=force)
-    if not Ranks().writes:
+    if not ProcessGroup().writes:
         return 0
     if not best.exists():
         say(f"stopped before the first validation; go on with: headcount train --resume --out {best.parent} ...")

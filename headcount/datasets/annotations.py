@@ -36,7 +36,7 @@ class PointsError(ValueError):
 
 
 @dataclass(frozen=True, eq=False)
-class Marks:
+class Annotations:
     """What one image is marked with. points: float64 (N,2), x then y. boxes: float64 (M,4), left, top, right, bottom.
 
     labels: the class of each point, then of each box; empty where the format has no classes. roi: float (P,2) or None.
@@ -49,20 +49,20 @@ class Marks:
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class AnnotationRecord:
     """One annotated image, its marks not yet read; `load` raises PointsError. split: train, val, test or ''."""
 
     image: Path
-    load: Callable[[], Marks]
+    load: Callable[[], Annotations]
     split: str = ""
     scene: str = ""
 
 
-Mark = tuple[str, Iterable[float | str]]  # class, and x, y or left, top, right, bottom
+Annotation = tuple[str, Iterable[float | str]]  # class, and x, y or left, top, right, bottom
 
 
-def marks_of(found: Iterable[Mark], where: str | Path) -> Marks:
-    """Marks of a list of (class, two or four numbers). Raises PointsError where they are not numbers."""
+def annotations_of(found: Iterable[Annotation], where: str | Path) -> Annotations:
+    """Annotations of a list of (class, two or four numbers). Raises PointsError where they are not numbers."""
     points: list[tuple[str, list[float]]] = []
     boxes: list[tuple[str, list[float]]] = []
     for label, values in found:
@@ -73,7 +73,7 @@ def marks_of(found: Iterable[Mark], where: str | Path) -> Marks:
         if len(row) not in (2, 4) or not np.isfinite(row).all():
             raise PointsError(f"{where}: a mark of '{label}' has no two or four finite numbers; correct it")
         (points if len(row) == 2 else boxes).append((label, row))
-    return Marks(
+    return Annotations(
         np.array([row for _, row in points], np.float64).reshape(-1, 2),
         np.array([row for _, row in boxes], np.float64).reshape(-1, 4),
         tuple(label for label, _ in (*points, *boxes)),
@@ -161,7 +161,9 @@ def box_points(boxes: np.ndarray, rules: Sequence[str], width: int, height: int)
     return np.where(outside[:, None], centre, inner)
 
 
-def to_points(marks: Marks, boxes: str | None, chosen: set[str], width: int, height: int) -> tuple[np.ndarray, str]:
+def to_points(
+    marks: Annotations, boxes: str | None, chosen: set[str], width: int, height: int
+) -> tuple[np.ndarray, str]:
     """float64 (N,2), the marks of the chosen classes, and in words how boxes became points ('': none did).
 
     boxes: `head`, `centre`, or None for the rule of each class. Where an image has points and boxes without classes

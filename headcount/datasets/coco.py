@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from headcount.datasets.annotations import (
-    Entry,
+    Annotation,
+    AnnotationRecord,
+    Annotations,
     Images,
-    Mark,
-    Marks,
     PointsError,
+    annotations_of,
     attempt,
     files,
     load_json,
-    marks_of,
     pairs,
     split_of,
 )
@@ -28,7 +28,7 @@ from headcount.datasets.tables import _numbers, _optional, _relative
 from headcount.io.images import image_size
 
 
-def coco(root: Path) -> list[Entry]:
+def coco(root: Path) -> list[AnnotationRecord]:
     """COCO: keypoints where a person has them, else boxes. A file, or a folder of them, or of a folder for each split.
 
     A person's point is the keypoint `head`, else `nose`, else the first labelled one; without any, its box. Where a
@@ -40,7 +40,7 @@ def coco(root: Path) -> list[Entry]:
     home = root if root.is_dir() else root.parent
     found = [root] if root.is_file() else files(root, (".json",)) or files(root, (".json",), "*/*")
     images = Images(home.parent if root.is_file() and home.name == "annotations" else home)
-    entries: dict[Path, Entry] = {}
+    entries: dict[Path, AnnotationRecord] = {}
     for file in found:
         data = load_json(file)
         if len(found) > 1 and (not isinstance(data, dict) or "categories" not in data):
@@ -58,11 +58,11 @@ def _stem_split(file: Path, several: bool) -> str:
     return named.group() if named else file.stem if several else ""
 
 
-def _coco_entries(data: Any, file: Path, images: Images, split: str) -> list[Entry]:
+def _coco_entries(data: Any, file: Path, images: Images, split: str) -> list[AnnotationRecord]:
     try:
         kinds = {kind["id"]: kind for kind in data["categories"]}
         posed = {number for number, kind in kinds.items() if "keypoints" in kind}
-        marks: dict[Any, list[Mark]] = {image["id"]: [] for image in data["images"]}
+        marks: dict[Any, list[Annotation]] = {image["id"]: [] for image in data["images"]}
         for thing in data["annotations"]:
             kind = kinds[thing["category_id"]]
             if not thing.get("iscrowd") and (not posed or kind["id"] in posed):
@@ -74,7 +74,7 @@ def _coco_entries(data: Any, file: Path, images: Images, split: str) -> list[Ent
     except (KeyError, TypeError, AttributeError) as error:
         raise PointsError(f"{file}: not a COCO keypoint file, nor one of boxes ({error}); export it again") from None
     return [
-        Entry(p, partial(_coco_marks, m, i, file), str(i.get("split") or split), str(i.get("scene") or ""))
+        AnnotationRecord(p, partial(_coco_marks, m, i, file), str(i.get("split") or split), str(i.get("scene") or ""))
         for p, i, m in placed
         if p is not None
     ]
@@ -84,10 +84,10 @@ def _coco_image(name: str, file: Path, images: Images) -> Path:
     return Path(name) if Path(name).is_absolute() and Path(name).is_file() else images.find(name, file, file.parent)
 
 
-def _coco_marks(found: list[Mark], image: dict, file: Path) -> Marks:
+def _coco_marks(found: list[Annotation], image: dict, file: Path) -> Annotations:
     where = f"{file}, {image['file_name']}"
     roi = None if image.get("roi") is None else pairs(image["roi"], where)
-    return replace(marks_of(found, where), roi=roi)
+    return replace(annotations_of(found, where), roi=roi)
 
 
 def _coco_place(thing: dict, kind: dict, file: Path) -> Iterable[float]:

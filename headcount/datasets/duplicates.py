@@ -29,7 +29,7 @@ TEXTURE = 30  # variance of a patch that has something to compare
 
 
 @dataclass(frozen=True)
-class Look:
+class ImageSignature:
     """What is kept of a picture: its pixels' hash, a small grey copy (h,w), features of it and of its mirror image."""
 
     pixels: bytes
@@ -48,7 +48,7 @@ class Pair:
     how: str = ""
 
 
-def look(image: np.ndarray) -> Look:
+def look(image: np.ndarray) -> ImageSignature:
     """image: uint8 (H,W,3) RGB."""
     grey = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
     scale = min(1.0, SIDE / max(grey.shape))
@@ -56,7 +56,7 @@ def look(image: np.ndarray) -> Look:
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     sides = [_features(view) for view in (small, np.ascontiguousarray(small[:, ::-1]))]
     pixels = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
-    return Look(pixels, small, (sides[0][0], sides[1][0]), (sides[0][1], sides[1][1]))
+    return ImageSignature(pixels, small, (sides[0][0], sides[1][0]), (sides[0][1], sides[1][1]))
 
 
 def _features(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -67,7 +67,7 @@ def _features(grey: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.array([corner.pt for corner in corners], np.float32), descriptors
 
 
-def find(looks: list[Look]) -> list[Pair]:
+def find(looks: list[ImageSignature]) -> list[Pair]:
     """Pairs that are one photo or show one place, each once, the earlier picture first."""
     firsts: dict[bytes, int] = {}
     copies = [Pair(firsts[one.pixels], i, True, "copy") for i, one in enumerate(looks) if _seen(firsts, one.pixels, i)]
@@ -88,7 +88,7 @@ def _seen(firsts: dict[bytes, int], pixels: bytes, place: int) -> bool:
     return firsts.setdefault(pixels, place) != place
 
 
-def _candidates(looks: list[Look]) -> list[tuple[int, int, bool]]:
+def _candidates(looks: list[ImageSignature]) -> list[tuple[int, int, bool]]:
     """(first, second, whether one is mirrored) of the pairs that share most features.
 
     View 2i is picture i, 2i+1 its mirror image. Features whose random bits are equal lie side by side when sorted, in
@@ -132,7 +132,7 @@ def _partners(votes: dict[int, int], views: int) -> list[tuple[int, int, bool]]:
     return sorted(pairs)
 
 
-def _compare(looks: list[Look], first: int, second: int, mirrored: bool) -> Pair | None:
+def _compare(looks: list[ImageSignature], first: int, second: int, mirrored: bool) -> Pair | None:
     a, b = looks[first], looks[second]
     matches = [
         match

@@ -18,18 +18,18 @@ import numpy as np
 
 from headcount.datasets.annotations import (
     SPLITS,
-    Entry,
+    Annotation,
+    AnnotationRecord,
+    Annotations,
     Images,
-    Mark,
-    Marks,
     PointsError,
+    annotations_of,
     attempt,
     fault,
     files,
     inside,
     load_json,
     load_xml,
-    marks_of,
     size,
     split_of,
     text,
@@ -39,7 +39,7 @@ from headcount.io.images import IMAGE_SUFFIXES
 # YOLO
 
 
-def yolo(root: Path) -> list[Entry]:
+def yolo(root: Path) -> list[AnnotationRecord]:
     """images/[train/]x.jpg and labels/[train/]x.txt, or train/images and train/labels, or x.txt beside x.jpg.
 
     A line is `class x y width height`, all but the class in parts of the image, 0 to 1; x, y is the centre. Further
@@ -56,7 +56,7 @@ def yolo(root: Path) -> list[Entry]:
             parts[place] = "labels"
         file = root.joinpath(*parts).with_suffix(".txt")
         used.add(file)
-        entries.append(Entry(image, partial(_yolo_marks, file, image, names, posed), split_of(image, root)))
+        entries.append(AnnotationRecord(image, partial(_yolo_marks, file, image, names, posed), split_of(image, root)))
     for file in files(root, (".txt",), "**/labels/**/*.txt"):
         if file not in used and file.name != "classes.txt":
             fault(f"{file}: has no image; put it in images, or remove the file")
@@ -65,11 +65,11 @@ def yolo(root: Path) -> list[Entry]:
     return entries
 
 
-def _yolo_marks(file: Path, image: Path, names: dict[int, str], posed: bool) -> Marks:
+def _yolo_marks(file: Path, image: Path, names: dict[int, str], posed: bool) -> Annotations:
     if not file.is_file():
-        return Marks()
+        return Annotations()
     width, height = size(image)
-    found: list[Mark] = []
+    found: list[Annotation] = []
     for line, content in enumerate(text(file).splitlines(), start=1):
         where = f"{file}, line {line}"
         if content.strip():
@@ -84,7 +84,7 @@ def _yolo_marks(file: Path, image: Path, names: dict[int, str], posed: bool) -> 
                 raise PointsError(f"{where}: '{content[:40]}' is not in parts of the image, 0 to 1; export it again")
             box = _outline_box(values) if len(values) >= 6 and len(values) % 2 == 0 and not posed else _centred(values)
             found.append((names.get(number, str(number)), np.array(box) * (width, height, width, height)))
-    return marks_of(found, file)
+    return annotations_of(found, file)
 
 
 def _centred(values: list[float]) -> tuple[float, ...]:
@@ -135,7 +135,7 @@ def _yaml_names(content: str, file: Path) -> dict[int, str]:
 # XML
 
 
-def voc(root: Path) -> list[Entry]:
+def voc(root: Path) -> list[AnnotationRecord]:
     """Pascal VOC: Annotations/*.xml of <object><name><bndbox>, JPEGImages/*.jpg, ImageSets/Main/train.txt, val.txt,
     test.txt; or .xml files beside their images, as labelImg and Roboflow write them."""
     images = Images(root)
@@ -156,7 +156,7 @@ def voc(root: Path) -> list[Entry]:
         image = attempt(_voc_image, tree, file, images)
         if image is not None:
             split = next((name for name, stems in lists.items() if file.stem in stems), split_of(file, root))
-            entries.append(Entry(image, partial(_voc_marks, tree, file), split))
+            entries.append(AnnotationRecord(image, partial(_voc_marks, tree, file), split))
     return entries
 
 
@@ -166,16 +166,16 @@ def _voc_image(tree: Element, file: Path, images: Images) -> Path:
     return beside or images.find(tree.findtext("filename") or file.stem, file, file.parent.parent / "JPEGImages")
 
 
-def _voc_marks(tree: Element, file: Path) -> Marks:
+def _voc_marks(tree: Element, file: Path) -> Annotations:
     edges = ("xmin", "ymin", "xmax", "ymax")
-    return marks_of(
+    return annotations_of(
         [(thing.findtext("name") or "", [thing.findtext(f"bndbox/{edge}") or "" for edge in edges])
          for thing in tree.iter("object")],
         file,
     )  # fmt: skip
 
 
-def cvat(root: Path) -> list[Entry]:
+def cvat(root: Path) -> list[AnnotationRecord]:
     """CVAT for images 1.1 and CVAT for video 1.1: annotations.xml with the pictures below its folder.
 
     Points are a person each, boxes, ellipses and masks have their bounding box, polygons theirs; a skeleton is its
@@ -192,7 +192,7 @@ def cvat(root: Path) -> list[Entry]:
     ]
 
 
-def _cvat_entries(file: Path, tree: Element, root: Path) -> list[Entry]:
+def _cvat_entries(file: Path, tree: Element, root: Path) -> list[AnnotationRecord]:
     images = Images(root)
     entries = []
     for element in tree.iter("image"):
@@ -200,7 +200,7 @@ def _cvat_entries(file: Path, tree: Element, root: Path) -> list[Entry]:
         if path is not None:
             shapes = [(shape.get("label") or "", shape) for shape in element]
             subset = (element.get("subset") or "").lower()
-            entries.append(Entry(path, partial(_cvat_marks, shapes, file), SPLITS.get(subset, "")))
+            entries.append(AnnotationRecord(path, partial(_cvat_marks, shapes, file), SPLITS.get(subset, "")))
     frames: dict[int, list[tuple[str, Element]]] = {}
     for track in tree.iter("track"):
         for shape in track:
@@ -211,7 +211,7 @@ def _cvat_entries(file: Path, tree: Element, root: Path) -> list[Entry]:
     return entries
 
 
-def _cvat_frames(frames: dict[int, list], images: Images, file: Path, count: str) -> list[Entry]:
+def _cvat_frames(frames: dict[int, list], images: Images, file: Path, count: str) -> list[AnnotationRecord]:
     named = {int(p.stem[6:]): p for p in images.paths if re.fullmatch(r"frame_\d+", p.stem.lower())}
     numbered = named or dict(enumerate(images.paths))
     if not named and count.isdigit() and int(count) != len(numbered):
@@ -220,14 +220,14 @@ def _cvat_frames(frames: dict[int, list], images: Images, file: Path, count: str
         )
     if missing := sorted(frames.keys() - numbered.keys()):
         raise PointsError(f"{file}: frame {missing[0]} has no picture; export it again, with its images")
-    return [Entry(path, partial(_cvat_marks, frames.get(n, []), file), "") for n, path in numbered.items()]
+    return [AnnotationRecord(path, partial(_cvat_marks, frames.get(n, []), file), "") for n, path in numbered.items()]
 
 
-def _cvat_marks(shapes: list[tuple[str, Element]], file: Path) -> Marks:
-    return marks_of([mark for label, shape in shapes for mark in _cvat_shape(label, shape, file)], file)
+def _cvat_marks(shapes: list[tuple[str, Element]], file: Path) -> Annotations:
+    return annotations_of([mark for label, shape in shapes for mark in _cvat_shape(label, shape, file)], file)
 
 
-def _cvat_shape(label: str, shape: Element, file: Path) -> list[Mark]:
+def _cvat_shape(label: str, shape: Element, file: Path) -> list[Annotation]:
     def values(*keys: str) -> list[str]:
         return [shape.get(key) or "" for key in keys]
 
@@ -258,7 +258,7 @@ def _cvat_shape(label: str, shape: Element, file: Path) -> list[Mark]:
 # JSON
 
 
-def labelme(root: Path) -> list[Entry]:
+def labelme(root: Path) -> list[AnnotationRecord]:
     """A .json beside each image, with `imagePath` and `shapes`: points, rectangles, polygons, circles; every shape that
     is not a point has its bounding box."""
     images = Images(root)
@@ -269,18 +269,18 @@ def labelme(root: Path) -> list[Entry]:
             continue
         image = attempt(images.find, str(data.get("imagePath") or file.stem), file, file.parent)
         if image is not None:
-            entries.append(Entry(image, partial(_labelme_marks, data["shapes"], file), split_of(file, root)))
+            entries.append(AnnotationRecord(image, partial(_labelme_marks, data["shapes"], file), split_of(file, root)))
     return entries
 
 
-def _labelme_marks(shapes: Any, file: Path) -> Marks:
+def _labelme_marks(shapes: Any, file: Path) -> Annotations:
     try:
-        return marks_of([_labelme_shape(shape) for shape in shapes], file)
+        return annotations_of([_labelme_shape(shape) for shape in shapes], file)
     except (KeyError, TypeError, ValueError, IndexError, AttributeError):
         raise PointsError(f"{file}: a shape has no label or no points; save it again in labelme") from None
 
 
-def _labelme_shape(shape: dict) -> Mark:
+def _labelme_shape(shape: dict) -> Annotation:
     corners = np.array(shape["points"], np.float64).reshape(-1, 2)
     if shape.get("shape_type") == "point" or len(corners) == 1:
         return str(shape["label"]), corners[0]
@@ -290,7 +290,7 @@ def _labelme_shape(shape: dict) -> Mark:
     return str(shape["label"]), (*corners.min(axis=0), *corners.max(axis=0))
 
 
-def labelstudio(root: Path) -> list[Entry]:
+def labelstudio(root: Path) -> list[AnnotationRecord]:
     """Label Studio's JSON export: a list of tasks, with keypointlabels, rectanglelabels, ellipselabels and
     polygonlabels in hundredths of the image. Of several annotations of a task the last that was not cancelled is taken.
 
@@ -304,7 +304,9 @@ def labelstudio(root: Path) -> list[Entry]:
             images = Images(file.parent)
             placed = [(task, attempt(_task_image, task, file, images)) for task in tasks]
             return [
-                Entry(p, partial(_task_marks, task, p, file), _task_split(task)) for task, p in placed if p is not None
+                AnnotationRecord(p, partial(_task_marks, task, p, file), _task_split(task))
+                for task, p in placed
+                if p is not None
             ]
     raise PointsError(f"{root}: holds no JSON export of Label Studio, a list of tasks; export it again as JSON")
 
@@ -334,7 +336,7 @@ def _task_split(task: dict) -> str:
     return SPLITS.get(str(data.get("split", "")).lower(), "") if isinstance(data, dict) else ""
 
 
-def _task_marks(task: dict, image: Path, file: Path) -> Marks:
+def _task_marks(task: dict, image: Path, file: Path) -> Annotations:
     width, height = size(image)
     try:
         done = [a for a in task.get("annotations", task.get("completions", ())) if not a.get("was_cancelled")]
@@ -342,10 +344,10 @@ def _task_marks(task: dict, image: Path, file: Path) -> Marks:
         found = [mark for result in results for mark in _task_mark(result, width, height)]
     except (KeyError, TypeError, ValueError, AttributeError, IndexError):
         raise PointsError(f"{file}: the task of {image.name} is not understood; export it again as JSON") from None
-    return marks_of(found, f"{file}, {image.name}")
+    return annotations_of(found, f"{file}, {image.name}")
 
 
-def _task_mark(result: dict, width: int, height: int) -> list[Mark]:
+def _task_mark(result: dict, width: int, height: int) -> list[Annotation]:
     kind, value = result["type"], result["value"]
     scale = np.array([width, height]) / 100
     label = str(value[kind][0]) if kind.endswith("labels") and value.get(kind) else ""
@@ -369,12 +371,12 @@ def _task_mark(result: dict, width: int, height: int) -> list[Mark]:
 # Pictures without marks
 
 
-def people_free(root: Path) -> list[Entry]:
+def people_free(root: Path) -> list[AnnotationRecord]:
     """Every picture below the folder, with nobody on it: grounds, roofs, woods, what a counter must leave at zero."""
-    return [Entry(image, Marks, split_of(image, root)) for image in Images(root).paths]
+    return [AnnotationRecord(image, Annotations, split_of(image, root)) for image in Images(root).paths]
 
 
-LABELS: dict[str, Callable[[Path], list[Entry]]] = {
+LABELS: dict[str, Callable[[Path], list[AnnotationRecord]]] = {
     "people_free": people_free,
     "yolo": yolo,
     "voc": voc,

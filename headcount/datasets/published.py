@@ -16,17 +16,17 @@ from pathlib import Path
 import numpy as np
 
 from headcount.datasets.annotations import (
-    Entry,
+    AnnotationRecord,
+    Annotations,
     Images,
-    Marks,
     PointsError,
+    annotations_of,
     check_pairs,
     child,
     files,
     home,
     inside,
     load_json,
-    marks_of,
     mask_polygon,
     mat,
     mat_points,
@@ -43,7 +43,7 @@ from headcount.io.images import IMAGE_SUFFIXES
 CORNERS = "rows of four finite numbers, two corners of a box"
 
 
-def ucf_qnrf(root: Path) -> list[Entry]:
+def ucf_qnrf(root: Path) -> list[AnnotationRecord]:
     """{Train,Test}/img_0001.jpg and img_0001_ann.mat beside it, `annPoints` (N,2). Without an official val."""
     root = home(root, "Train", "Test")
     entries = []
@@ -52,15 +52,15 @@ def ucf_qnrf(root: Path) -> list[Entry]:
             images = {path.stem: path for path in files(folder, IMAGE_SUFFIXES)}
             mats = {path.stem.removesuffix("_ann"): path for path in files(folder, (".mat",))}
             check_pairs(images, mats)
-            entries += [Entry(images[name], partial(_ann_points, mats[name]), split) for name in images]
+            entries += [AnnotationRecord(images[name], partial(_ann_points, mats[name]), split) for name in images]
     return entries
 
 
-def _ann_points(file: Path) -> Marks:
-    return Marks(mat_points(file, lambda variables: variables["annPoints"]))
+def _ann_points(file: Path) -> Annotations:
+    return Annotations(mat_points(file, lambda variables: variables["annPoints"]))
 
 
-def nwpu(root: Path) -> list[Entry]:
+def nwpu(root: Path) -> list[AnnotationRecord]:
     """images_part1 .. images_part5 (or images), jsons/0001.json or mats/0001.mat, and train.txt, val.txt, test.txt.
 
     A list's line is the image's number, then two labels that are not read. A json has `points` [[x, y], ..] and `boxes`
@@ -75,20 +75,20 @@ def nwpu(root: Path) -> list[Entry]:
     lists = {split: _listed(root / f"{split}.txt") for split in ("train", "val", "test") if _lists(root, split)}
     named = [(name, split) for split, names in lists.items() for name in names] or [(name, "") for name in labels]
     return [
-        Entry(images.find(f"{name}.jpg", labels[name]), partial(_nwpu_marks, labels[name]), split)
+        AnnotationRecord(images.find(f"{name}.jpg", labels[name]), partial(_nwpu_marks, labels[name]), split)
         for name, split in named
         if name in labels
     ]
 
 
-def _nwpu_marks(file: Path) -> Marks:
+def _nwpu_marks(file: Path) -> Annotations:
     if file.suffix == ".mat":
         variables = mat(file)
         points, boxes = taken(file, variables, lambda v: (v["annPoints"], v.get("annBoxes", ())))
     else:
         data = load_json(file)
         points, boxes = taken(file, data, lambda d: (d["points"], d.get("boxes", ())))
-    return Marks(pairs(points, file), rows_of(boxes, 4, file, CORNERS))
+    return Annotations(pairs(points, file), rows_of(boxes, 4, file, CORNERS))
 
 
 def _lists(root: Path, name: str) -> bool:
@@ -101,7 +101,7 @@ def _listed(file: Path) -> list[str]:
     return [Path(word).stem if Path(word).suffix.lower() in IMAGE_SUFFIXES else word for word in words]
 
 
-def jhu(root: Path) -> list[Entry]:
+def jhu(root: Path) -> list[AnnotationRecord]:
     """JHU-CROWD++: {train,val,test}/images/0001.jpg and gt/0001.txt, a line a head: x y w h o b.
 
     x, y is the head's centre, w, h its rough size, o how hidden, b how blurred it is. x, y is read. image_labels.txt,
@@ -114,17 +114,17 @@ def jhu(root: Path) -> list[Entry]:
             images = {path.stem: path for path in files(folder / "images", IMAGE_SUFFIXES)}
             labels = {path.stem: path for path in files(folder / "gt", (".txt",))}
             check_pairs(images, labels)
-            entries += [Entry(images[name], partial(_jhu_marks, labels[name]), split) for name in images]
+            entries += [AnnotationRecord(images[name], partial(_jhu_marks, labels[name]), split) for name in images]
     return entries
 
 
-def _jhu_marks(file: Path) -> Marks:
+def _jhu_marks(file: Path) -> Annotations:
     heads = numbers(file, 4, "x y w h o b")
     half = heads[:, 2:] / 2
-    return Marks(heads[:, :2], np.hstack([heads[:, :2] - half, heads[:, :2] + half]))
+    return Annotations(heads[:, :2], np.hstack([heads[:, :2] - half, heads[:, :2] + half]))
 
 
-def mall(root: Path) -> list[Entry]:
+def mall(root: Path) -> list[AnnotationRecord]:
     """frames/seq_000001.jpg .. seq_002000.jpg, mall_gt.mat, perspective_roi.mat. Frames 1-800 train, the others test.
 
     `frame` is a cell (1,2000) of structs with `loc` (N,2). The roi is the outline of `roi.mask`; without that file the
@@ -139,7 +139,7 @@ def mall(root: Path) -> list[Entry]:
         roi = mask_polygon(taken(roi_file, mat(roi_file), lambda variables: variables["roi"]["mask"][0, 0]), roi_file)
     frames = {int(path.stem.rsplit("_", 1)[-1]): path for path in files(root / "frames", IMAGE_SUFFIXES, "seq_*")}
     return [
-        Entry(_frame(frames, n, truth), partial(_located, truth, cells[n - 1], roi), _mall_split(n), "mall")
+        AnnotationRecord(_frame(frames, n, truth), partial(_located, truth, cells[n - 1], roi), _mall_split(n), "mall")
         for n in range(1, len(cells) + 1)
     ]
 
@@ -154,13 +154,13 @@ def _frame(frames: dict[int, Path], number: int, where: Path) -> Path:
     return frames[number]
 
 
-def _located(file: Path, cell: np.ndarray, roi: np.ndarray | None) -> Marks:
+def _located(file: Path, cell: np.ndarray, roi: np.ndarray | None) -> Annotations:
     """`loc` of one frame: (N,2), and in UCSD a third column that is not a coordinate; nobody is (0,0)."""
     location = np.asarray(taken(file, cell, lambda cell: cell["loc"][0, 0]))  # type: ignore[arg-type]
-    return Marks(pairs(location[:, :2] if location.ndim == 2 else location, file), roi=roi)
+    return Annotations(pairs(location[:, :2] if location.ndim == 2 else location, file), roi=roi)
 
 
-def ucsd(root: Path) -> list[Entry]:
+def ucsd(root: Path) -> list[AnnotationRecord]:
     """UCSD: vidf/vidf1_33_000.y/vidf1_33_000_f001.png .. f200.png and vidf-cvpr/vidf1_33_000_frame_full.mat.
 
     The ten clips 000 .. 009 of 200 frames that are annotated; the folders may lie anywhere below root. `frame` is a
@@ -180,7 +180,7 @@ def ucsd(root: Path) -> list[Entry]:
         cells = taken(file, mat(file), lambda variables: variables["frame"].ravel())
         split = "train" if clip[-3:] in ("003", "004", "005", "006") else "test"
         entries += [
-            Entry(_frame(frames, n, file), partial(_located, file, cells[n - 1], roi), split, "ucsd")
+            AnnotationRecord(_frame(frames, n, file), partial(_located, file, cells[n - 1], roi), split, "ucsd")
             for n in range(1, len(cells) + 1)
         ]
     return entries
@@ -190,7 +190,7 @@ def _walkway(variables: dict) -> np.ndarray:
     return np.column_stack([variables["roi"][axis][0, 0].ravel() for axis in ("xi", "yi")])
 
 
-def carpk(root: Path) -> list[Entry]:
+def carpk(root: Path) -> list[AnnotationRecord]:
     """CARPK and PUCPR+: [data/]Images/*.png, Annotations/*.txt, a line a car: x1 y1 x2 y2 class; ImageSets/train.txt,
     test.txt. The centre of each car is its point."""
     inner = child(root, "data") or root
@@ -199,33 +199,33 @@ def carpk(root: Path) -> list[Entry]:
     labels = {path.stem: path for path in files(child(root, "Annotations") or root, (".txt",))}
     splits = _image_sets(child(root, "ImageSets") or root, {"train": "train", "test": "test"})
     return [
-        Entry(images.find(f"{name}.png", file), partial(_corner_marks, file), splits.get(name, ""))
+        AnnotationRecord(images.find(f"{name}.png", file), partial(_corner_marks, file), splits.get(name, ""))
         for name, file in labels.items()
     ]
 
 
-def _corner_marks(file: Path) -> Marks:
-    return Marks(boxes=numbers(file, 4, "x1 y1 x2 y2 class"))
+def _corner_marks(file: Path) -> Annotations:
+    return Annotations(boxes=numbers(file, 4, "x1 y1 x2 y2 class"))
 
 
-def trancos(root: Path) -> list[Entry]:
+def trancos(root: Path) -> list[AnnotationRecord]:
     """TRANCOS: images/image-1-000001.jpg, of cars; image-1-000001.txt, a line a car: x y, or else ..dots.png, red dots
     on black; image-1-000001mask.mat, its roi as `BW`; image_sets/training.txt, validation.txt, test.txt."""
     root = home(root, "image_sets")
     splits = _image_sets(root / "image_sets", {"training": "train", "validation": "val", "test": "test"})
     images = files(root / "images", (".jpg",))
-    return [Entry(image, partial(_trancos_marks, image), splits.get(image.stem, "")) for image in images]
+    return [AnnotationRecord(image, partial(_trancos_marks, image), splits.get(image.stem, "")) for image in images]
 
 
-def _trancos_marks(image: Path) -> Marks:
+def _trancos_marks(image: Path) -> Annotations:
     table, dots = image.with_suffix(".txt"), image.with_name(f"{image.stem}dots.png")
     region = image.with_name(f"{image.stem}mask.mat")
     roi = mask_polygon(taken(region, mat(region), lambda v: v["BW"]), region) if region.is_file() else None
     if table.is_file():
-        return Marks(numbers(table, 2, "x y"), roi=roi)
+        return Annotations(numbers(table, 2, "x y"), roi=roi)
     if not dots.is_file():
         raise PointsError(f"{image}: has no annotation, {table.name} or {dots.name}; unpack the data set again")
-    return Marks(_dots(dots), roi=roi)
+    return Annotations(_dots(dots), roi=roi)
 
 
 def _dots(file: Path) -> np.ndarray:
@@ -250,7 +250,7 @@ VISDRONE = (
 )
 
 
-def visdrone(root: Path) -> list[Entry]:
+def visdrone(root: Path) -> list[AnnotationRecord]:
     """VisDrone-DET: [VisDrone2019-DET-{train,val,test-dev}/]images/*.jpg and annotations/*.txt, a line a box:
     left,top,width,height,score,category,truncation,occlusion.
 
@@ -265,21 +265,21 @@ def visdrone(root: Path) -> list[Entry]:
         labels = {path.stem: path for path in files(child(folder, "annotations") or folder, (".txt",))}
         check_pairs(images, labels)
         entries += [
-            Entry(images[name], partial(_visdrone_marks, labels[name]), named.group() if named else "")
+            AnnotationRecord(images[name], partial(_visdrone_marks, labels[name]), named.group() if named else "")
             for name in images
         ]
     return entries
 
 
-def _visdrone_marks(file: Path) -> Marks:
+def _visdrone_marks(file: Path) -> Annotations:
     rows = numbers(file, 6, "left,top,width,height,score,category")
     if len(rows) and not np.isin(rows[:, 5], range(len(VISDRONE))).all():
         raise PointsError(f"{file}: a category is not a number from 0 to {len(VISDRONE) - 1}; correct it")
     kept = rows[(rows[:, 4] > 0) & (rows[:, 5] > 0)]
-    return marks_of([(VISDRONE[int(r[5])], (r[0], r[1], r[0] + r[2], r[1] + r[3])) for r in kept], file)
+    return annotations_of([(VISDRONE[int(r[5])], (r[0], r[1], r[0] + r[2], r[1] + r[3])) for r in kept], file)
 
 
-def p2pnet(root: Path) -> list[Entry]:
+def p2pnet(root: Path) -> list[AnnotationRecord]:
     """P2PNet's lists: train.list, val.list, test.list (or *train.list), a line an image: its path and that of a text
     file with a line `x y` a person. Paths start at the folder of the list."""
     lists = [root] if root.is_file() else files(root, (".list",))
@@ -294,15 +294,15 @@ def p2pnet(root: Path) -> list[Entry]:
                 if len(paths) != 2:
                     raise PointsError(f"{where}: '{content[:40]}' must be two paths, image and points; correct it")
                 image, points = (inside(folder, where, path, folder) for path in paths)
-                entries.append(Entry(image, partial(_listed_points, points), named.group() if named else ""))
+                entries.append(AnnotationRecord(image, partial(_listed_points, points), named.group() if named else ""))
     return entries
 
 
-def _listed_points(file: Path) -> Marks:
-    return Marks(numbers(file, 2, "x y"))
+def _listed_points(file: Path) -> Annotations:
+    return Annotations(numbers(file, 2, "x y"))
 
 
-LAYOUTS: dict[str, Callable[[Path], list[Entry]]] = {
+LAYOUTS: dict[str, Callable[[Path], list[AnnotationRecord]]] = {
     "ucf_qnrf": ucf_qnrf,
     "nwpu": nwpu,
     "jhu": jhu,

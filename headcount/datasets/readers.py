@@ -17,8 +17,8 @@ import numpy as np
 from headcount.datasets import coco, labeling_tools, published, tables
 from headcount.datasets.annotations import (
     RULES,
-    Entry,
-    Marks,
+    AnnotationRecord,
+    Annotations,
     PointsError,
     choose,
     fault,
@@ -130,7 +130,7 @@ def _table_samples(file: Path, entries: list[dict]) -> list[Sample]:
 
 
 def read_layout(
-    parse: Callable[[Path], list[Entry]],
+    parse: Callable[[Path], list[AnnotationRecord]],
     root: Path,
     split: str,
     boxes: str | None = None,
@@ -144,7 +144,7 @@ def read_layout(
     home = root if root.is_dir() else root.parent
     listed = [{"image": _relative(entry.image, home), "split": entry.split, "entry": entry} for entry in entries]
     wanted = [item["entry"] for item in _of_split(root, listed, split)]
-    loaded = [(entry, marks) for entry in wanted if (marks := _marks(entry)) is not None]
+    loaded = [(entry, marks) for entry in wanted if (marks := _annotations(entry)) is not None]
     named = {label for _, marks in loaded for label in marks.labels}
     if named:
         ours = {id(entry) for entry in wanted}
@@ -166,7 +166,7 @@ def read_layout(
     return samples
 
 
-def _marks(entry: Entry) -> Marks | None:
+def _annotations(entry: AnnotationRecord) -> Annotations | None:
     try:
         return entry.load()
     except PointsError as error:
@@ -174,7 +174,7 @@ def _marks(entry: Entry) -> Marks | None:
         return None
 
 
-def _labels(entry: Entry) -> tuple[str, ...]:
+def _labels(entry: AnnotationRecord) -> tuple[str, ...]:
     """The classes in an image of another split, whose faults are not ours."""
     try:
         return entry.load().labels

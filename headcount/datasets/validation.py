@@ -122,7 +122,7 @@ def check(
     splits: Sequence[str] | None = None,
     tick: Callable[[], None] | None = None,
 ) -> CheckReport:
-    """Look at every picture and point of a data set, or of several, whose photos are then sought in each other too.
+    """ImageSignature at every picture and point of a data set, or of several, whose photos are then sought in each other too.
 
     format: as in points.read. splits: those to look at, None for all there are, the official training split whole.
     tick: called after each picture. Keeps 0.15 MB a picture. Raises PointsError only where nothing can be read: no such
@@ -140,7 +140,7 @@ def check(
         if splits is None:
             found += _unnamed(root, [sample for group in own.values() for sample in group], found)
     placed = [(name, sample) for name, group in groups.items() for sample in group]
-    looks: dict[int, duplicates.Look] = {}
+    looks: dict[int, duplicates.ImageSignature] = {}
     for place, (_, sample) in enumerate(placed):
         try:
             picture = read_image(sample.image)
@@ -220,7 +220,7 @@ def _size(image: Path, width: int, height: int) -> Iterator[Finding]:
         )
 
 
-def _twins(samples: list[tuple[str, Sample]], looks: dict[int, duplicates.Look]) -> list[Finding]:
+def _twins(samples: list[tuple[str, Sample]], looks: dict[int, duplicates.ImageSignature]) -> list[Finding]:
     places = list(looks)
     found: list[Finding] = []
     near: dict[tuple[str, str], list[tuple[Path, Path]]] = {}

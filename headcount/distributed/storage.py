@@ -22,7 +22,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.request import url2pathname
 
-from headcount.io.files import one_line
+from headcount.io.files import single_line
 from headcount.io.images import IMAGE_SUFFIXES, MediaError, list_images
 
 LARGEST = 1 << 30  # bytes of a picture in an object store, which is read whole
@@ -128,7 +128,7 @@ def listed(address: str) -> Iterator[str]:
             return
         found = system.get_file_info(FileSelector(path.rstrip("/"), recursive=True))
     except (OSError, ValueError) as error:
-        raise MediaError(f"{address}: cannot be listed ({one_line(error)})") from None
+        raise MediaError(f"{address}: cannot be listed ({single_line(error)})") from None
     start = len(path.rstrip("/")) + 1
     for name in sorted(info.path[start:] for info in found if info.type == FileType.File):
         if is_picture(name) and (not wild or fnmatchcase(f"{root}/{name}", address)):
@@ -161,7 +161,7 @@ def contents(address: str) -> bytes:
     except FileNotFoundError:
         raise MediaError(f"{address}: no such object; check the address") from None
     except OSError as error:
-        raise MediaError(f"{address}: cannot be read ({one_line(error)})") from None
+        raise MediaError(f"{address}: cannot be read ({single_line(error)})") from None
 
 
 def located(path: str) -> tuple[Any, str]:
@@ -190,4 +190,4 @@ def opened(root: str) -> tuple[Any, str]:
         except ArrowInvalid:  # pyarrow knows no such scheme; fsspec may
             return FileSystem.from_uri(f"fsspec+{root}")
     except Exception as error:  # fsspec's file systems raise what they like
-        raise MediaError(f"{root}: cannot be opened ({one_line(error)})") from None
+        raise MediaError(f"{root}: cannot be opened ({single_line(error)})") from None

@@ -33,7 +33,7 @@ from headcount.distributed.storage import Folder, contents, is_address
 from headcount.inference.counter import Counter, Picture, load
 from headcount.inference.engines import THREADS
 from headcount.inference.result import COLUMNS, CountResult, Row
-from headcount.io.files import one_line
+from headcount.io.files import single_line
 
 FATAL = 2  # workers that die while they count one picture: it is left out
 NUMBERS = {"count": "float64", "low": "float64", "high": "float64", "seconds": "float64"}  # columns of a part;
@@ -81,7 +81,7 @@ class Worker:
             check(job)
             self.counter = open_model(job)
         except (ValueError, OSError) as error:
-            self.problem = f"{socket.gethostname()}: {one_line(error)}"
+            self.problem = f"{socket.gethostname()}: {single_line(error)}"
 
     def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Shards, as columns of their fields, to a row each: how many pictures were counted, and a problem or ""."""
@@ -95,7 +95,7 @@ class Worker:
         try:
             return {"pictures": 0 if self.problem else self.work(shard), "problem": self.problem}
         except (ValueError, OSError) as error:  # of the folder; a picture's own is in its row
-            return {"pictures": 0, "problem": f"{socket.gethostname()}: {shard.name}: {one_line(error)}"}
+            return {"pictures": 0, "problem": f"{socket.gethostname()}: {shard.name}: {single_line(error)}"}
 
     def work(self, shard: Shard) -> int:
         """Count what the part of a shard lacks, and write it; how many pictures that was. Raises ValueError or OSError

@@ -21,7 +21,7 @@ import numpy as np
 from headcount.datasets.sample import Sample
 from headcount.evaluation.metrics import LEVEL_RANGES, CountMetrics, Localisation, game, localise
 from headcount.geometry import inside
-from headcount.io.files import whole_file
+from headcount.io.files import atomic_write
 from headcount.provenance import provenance
 
 GAME_LEVELS = (1, 2, 3)
@@ -82,12 +82,12 @@ class Report:
     def to_json(self, path: str | Path) -> None:
         """Write `to_dict()` to a file."""
         text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             file.write(text + "\n")
 
     def to_csv(self, path: str | Path) -> None:
         """Write a line per image that was counted, its columns the fields of Row."""
-        with whole_file(path) as file:
+        with atomic_write(path) as file:
             writer = csv.DictWriter(file, [f.name for f in fields(Row)])
             writer.writeheader()
             writer.writerows(asdict(row) for row in self.rows)

@@ -21,7 +21,7 @@ import numpy as np
 from headcount.geometry import at_cells, enlarge_to, polygon_mask, resize
 from headcount.inference import tiling
 from headcount.inference.engines import Engine, ModelMeta, open_engine
-from headcount.inference.prefetch import ahead
+from headcount.inference.prefetch import prefetch
 from headcount.inference.pretrained import find_model
 from headcount.inference.reliability import interval, larger_than_known, smaller_than_known
 from headcount.inference.result import CountResult
@@ -116,7 +116,7 @@ class Counter:
         xs = [xs] if isinstance(xs, (str, os.PathLike, bytes, np.ndarray)) else xs
         pictures = (self.try_prepare(x, roi, scale) for x in xs)
         if not live:
-            pictures = ahead(pictures, AHEAD * self.engine.batch)
+            pictures = prefetch(pictures, AHEAD * self.engine.batch)
         with contextlib.closing(pictures):
             yield from self.count_prepared(pictures, tuple(regions), 1 if live else self.engine.batch)
 

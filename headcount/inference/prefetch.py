@@ -9,7 +9,7 @@ from collections.abc import Generator, Iterable
 from typing import Any
 
 
-def ahead(items: Iterable[Any], size: int) -> Generator[Any, None, None]:
+def prefetch(items: Iterable[Any], size: int) -> Generator[Any, None, None]:
     """The same items, made in a thread of their own, at most `size` before they are asked for. What making them raises
     is raised in its turn; closing this ends the thread, and closes the items."""
     waiting: queue.Queue = queue.Queue(size)

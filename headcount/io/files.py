@@ -11,7 +11,7 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def whole_file(path: str | Path, mode: str = "w") -> Iterator[Any]:
+def atomic_write(path: str | Path, mode: str = "w") -> Iterator[Any]:
     """A file to write, text or bytes, that takes its name when it is complete: what was there stays until then."""
     text: Any = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
     path = Path(path)
@@ -38,11 +38,11 @@ def flush(file: Path) -> None:
         os.close(descriptor)
 
 
-def drafts(path: Path) -> list[Path]:
+def partial_files(path: Path) -> list[Path]:
     """What runs that were killed while they wrote `path` left behind, the newest last."""
     path = path.resolve()
     return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.new"), key=lambda draft: draft.stat().st_mtime)
 
 
-def one_line(error: Exception) -> str:
+def single_line(error: Exception) -> str:
     return " ".join(str(error).split()) or type(error).__name__

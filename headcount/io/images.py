@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from headcount.io.files import one_line, whole_file
+from headcount.io.files import atomic_write, single_line
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 400_000_000  # 400 megapixels decode to 1.2 GB
@@ -50,7 +50,9 @@ def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         try:
             return _pixels(picture)
         except Exception as error:  # damaged files make decoders raise nearly anything
-            raise MediaError(f"{name}: damaged or cut short ({one_line(error)}); copy or download it again") from error
+            raise MediaError(
+                f"{name}: damaged or cut short ({single_line(error)}); copy or download it again"
+            ) from error
 
 
 def as_image(x: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -64,7 +66,9 @@ def as_image(x: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
         try:
             return _pixels(x)
         except Exception as error:
-            raise MediaError(f"Pillow picture: cannot be converted ({one_line(error)}); convert it to RGB") from error
+            raise MediaError(
+                f"Pillow picture: cannot be converted ({single_line(error)}); convert it to RGB"
+            ) from error
     array = np.asarray(x)
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
@@ -116,10 +120,12 @@ def write_image(path: str | Path, rgb: np.ndarray) -> None:
     try:
         Image.fromarray(rgb).save(encoded, kind, **options)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with whole_file(path, "wb") as file:
+        with atomic_write(path, "wb") as file:
             file.write(encoded.getvalue())
     except (OSError, ValueError) as error:
-        raise MediaError(f"{path}: cannot be written ({one_line(error)}); check the folder and picture size") from error
+        raise MediaError(
+            f"{path}: cannot be written ({single_line(error)}); check the folder and picture size"
+        ) from error
 
 
 def _open(source: Source, max_pixels: int | None):

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from headcount.io.files import one_line
+from headcount.io.files import single_line
 from headcount.io.images import MediaError, as_image
 
 CLOCK = 90_000  # ticks a second of written times
@@ -102,7 +102,7 @@ class VideoWriter:
             self.draft.unlink(missing_ok=True)
 
     def failed(self, error: Exception) -> MediaError:
-        return MediaError(f"{self.path}: cannot be written ({one_line(error)}); check the folder and disk")
+        return MediaError(f"{self.path}: cannot be written ({single_line(error)}); check the folder and disk")
 
     def __enter__(self) -> VideoWriter:
         return self

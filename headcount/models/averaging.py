@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from headcount.io.files import whole_file
+from headcount.io.files import atomic_write
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.serialization import load, save
@@ -59,7 +59,7 @@ def average(
         "config": {**recipe, "name": name, "sets": sets},
         "members": {str(folder): record for folder, record in zip(chosen, records, strict=True)},
     }
-    with whole_file(out / "run.json") as file:
+    with atomic_write(out / "run.json") as file:
         file.write(json.dumps(record, indent=2) + "\n")
     return out / "best"
 

@@ -37,9 +37,9 @@ from headcount.training.config import (
     TrainConfig,
     TrainError,
     check_same,
-    circumstances,
     load_recipe,
     override,
+    run_environment,
 )
 from headcount.training.dataset import Crops, Picture, open_pictures
 from headcount.training.trainer import train
@@ -204,7 +204,7 @@ def measure(job: Job, config: TrainConfig, lab: Lab) -> dict[str, Any]:
         "test_last": reports.get("last", reports["best"]),
         "mask_iou": finite(masks(best, pictures, config)),
         "gradient_norms": gradient_norms(best, default_collate([crops[i] for i in range(4)]), config.loss),
-        **circumstances(),
+        **run_environment(),
     }
 
 

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from headcount.inference.result import CountResult
-from headcount.io.files import one_line
+from headcount.io.files import single_line
 from headcount.io.images import MediaError
 from headcount.io.video import Every, file_frames, parse_every, probe
 from headcount.regions.region import Region, parse_regions
@@ -344,7 +344,7 @@ class Runner:
             raise
         except Exception as problem:
             log.exception("video job")
-            error, number = f"cannot be counted ({one_line(problem)})", 0
+            error, number = f"cannot be counted ({single_line(problem)})", 0
         self.jobs.finish(job.id, "done" if number else "failed", error)
 
     def row(self, frame: Any, regions: tuple[Region, ...], model: str) -> dict:

@@ -1,5 +1,5 @@
 """Configurations: a recipe is a TOML file of a TrainConfig, and any setting of it can be overridden by name; beside
-them, what a run records of its circumstances.
+them, what a run records of its run_environment.
 
 What is unusual: the dataclasses are the schema. Tables are nested dataclasses, a key that is not a field is refused by
 name, and so is a value of another type.
@@ -238,7 +238,7 @@ def check_same(config: TrainConfig, out: Path) -> None:
         )
 
 
-def circumstances() -> dict[str, Any]:
+def run_environment() -> dict[str, Any]:
     """What else a run depends on: versions, commit and processor."""
     return {
         "versions": {

@@ -15,13 +15,13 @@ from datetime import timedelta
 import torch
 from torch import nn
 
-from headcount.io.files import one_line
+from headcount.io.files import single_line
 from headcount.training.config import TrainError
 
 TIMEOUT = timedelta(minutes=30)  # for the slowest: one process may validate a huge picture while the others wait
 
 
-class Ranks:
+class ProcessGroup:
     """This process's place: `rank` of `size`, and its `device`. A context, which the others must enter too.
 
     Raises:
@@ -34,12 +34,12 @@ class Ranks:
         cuda = torch.cuda.is_available()
         self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
 
-    def __enter__(self) -> Ranks:
+    def __enter__(self) -> ProcessGroup:
         if self.size > 1:
-            self.meet()
+            self.join()
         return self
 
-    def meet(self) -> None:
+    def join(self) -> None:
         import torch.distributed as distributed
 
         backend = "gloo"
@@ -56,7 +56,7 @@ class Ranks:
                 store = distributed.PrefixStore(f"attempt {attempt}", store)
             distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=TIMEOUT)
         except (RuntimeError, ValueError) as error:
-            raise TrainError(f"{self}: cannot reach the others ({one_line(error)[:200]})") from error
+            raise TrainError(f"{self}: cannot reach the others ({single_line(error)[:200]})") from error
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if self.size == 1:
@@ -99,7 +99,7 @@ class Ranks:
         """Whether the flag stands in any of the processes."""
         return self.sums([float(flag)])[0] > 0
 
-    def same(self, value: int) -> bool:
+    def agree(self, value: int) -> bool:
         """Whether the value, below 2^53, is the same in all processes."""
         low, minus_high = self.reduce([value, -value], "MIN")
         return low == -minus_high
@@ -109,7 +109,7 @@ class Ranks:
         self.sums([0.0])
 
     @contextlib.contextmanager
-    def together(self) -> Iterator[None]:
+    def fail_together(self) -> Iterator[None]:
         """What fails inside in one process ends all of them: one says why, the others leave without a word. Inside,
         nothing may wait for the other processes.
 

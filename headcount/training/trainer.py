@@ -3,7 +3,7 @@
 A run folder holds run.json (the resolved config, seed, versions, commit, data fingerprint), metrics.csv, best/ (the
 checkpoint chosen on the validation lists, averaged weights), last/ (likewise, newest) and state.* (all that resuming
 needs, and the same of the save before). Crops depend on the seed and their number alone, so a resumed run continues as
-if it had never stopped. Under torchrun several processes do this together (ranks.py). No test split is read here.
+if it had never stopped. Under torchrun several processes do this together (group.py). No test split is read here.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from headcount.evaluation.metrics import CountMetrics
 from headcount.geometry import at_cells
 from headcount.inference import tiling
 from headcount.inference.engines import TorchEngine
-from headcount.io.files import whole_file
+from headcount.io.files import atomic_write
 from headcount.models.counting_model import CountingModel
 from headcount.models.serialization import save
 from headcount.training import checkpoint
-from headcount.training.config import TrainConfig, TrainError, check_same, circumstances, load_recipe
+from headcount.training.config import TrainConfig, TrainError, check_same, load_recipe, run_environment
 from headcount.training.dataset import (
     Batch,
     Crops,
@@ -46,7 +46,7 @@ from headcount.training.dataset import (
     rendered_pictures,
     whole,
 )
-from headcount.training.ddp import Ranks
+from headcount.training.ddp import ProcessGroup
 from headcount.training.initialization import (
     freeze,
     keep_freed_memory,
@@ -80,16 +80,16 @@ def train(
             that cannot be written, or a saved state that cannot be read.
     """
     out = Path(out)
-    with Ranks() as ranks, contextlib.ExitStack() as held:
-        with ranks.together():
+    with ProcessGroup() as group, contextlib.ExitStack() as held:
+        with group.fail_together():
             config = recipe if isinstance(recipe, TrainConfig) else load_recipe(recipe)
             begun = checkpoint.exists(out)
             if begun and not resume:
                 raise TrainError(f"{out}: a run is there already; resume it with --resume, or choose another folder")
             if begun:
                 check_same(config, out)
-            run = Run(config, Path(data), out, backbone_weights, ranks)
-            if ranks.writes:
+            run = Run(config, Path(data), out, backbone_weights, group)
+            if group.writes:
                 with checkpoint.disk_errors(out):
                     held.enter_context(checkpoint.alone(out))
             if begun:
@@ -107,16 +107,16 @@ class Run:
         data: Path,
         out: Path,
         backbone_weights: str | Path | None = None,
-        ranks: Ranks | None = None,
+        group: ProcessGroup | None = None,
     ):
         if config.data.crop == (0, 0) and config.batch != 1:
             raise TrainError(f"crop (0, 0) takes whole pictures, whose sizes differ: set batch = 1, not {config.batch}")
-        self.config, self.out, self.ranks = config, out, ranks or Ranks()
-        self.device = self.ranks.device
-        if config.batch % self.ranks.size:
+        self.config, self.out, self.group = config, out, group or ProcessGroup()
+        self.device = self.group.device
+        if config.batch % self.group.size:
             raise TrainError(
-                f"batch = {config.batch} cannot be shared by {self.ranks.size} processes:"
-                f" set batch to a multiple of {self.ranks.size}, or start another number of them"
+                f"batch = {config.batch} cannot be shared by {self.group.size} processes:"
+                f" set batch to a multiple of {self.group.size}, or start another number of them"
             )
         torch.manual_seed(config.seed)
         keep_freed_memory()
@@ -228,11 +228,11 @@ class Run:
             TrainError: the loss is not finite: in the process that has such crops, which ends the others.
         """
         own = {name: float(value.detach()) for name, value in terms.items()}
-        sums = self.ranks.sums(list(own.values()))
-        means = {name: value / self.ranks.size for name, value in zip(own, sums, strict=True)}
+        sums = self.group.sums(list(own.values()))
+        means = {name: value / self.group.size for name, value in zip(own, sums, strict=True)}
         if math.isfinite(means["loss"]):
             return means
-        with self.ranks.together():
+        with self.group.fail_together():
             if not math.isfinite(own["loss"]):
                 names = sorted({self.crops.describe(i) for i in batch.number.tolist()})
                 raise TrainError(
@@ -253,20 +253,20 @@ class Run:
     # ---- the loop
 
     def go(self, stop_after: int | None) -> Path:
-        config, writes = self.config, self.ranks.writes
+        config, writes = self.config, self.group.writes
         if writes:
             with checkpoint.disk_errors(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
                 self.write_record()
         self.board = open_tensorboard(self.out) if config.tensorboard and writes else None
         self.model.train()
-        self.parallel = self.ranks.wrap(self.model)
+        self.parallel = self.group.wrap(self.model)
         self.began, self.first = time.time(), self.step
         end = min(self.total, stop_after or self.total)
         handled = (signal.SIGINT, signal.SIGTERM) if on_main_thread() else ()
         previous = {number: signal.signal(number, self.stop) for number in handled}
         try:
-            numbers, share = self.ranks.numbers(self.step, end, config.batch), config.batch // self.ranks.size
+            numbers, share = self.group.numbers(self.step, end, config.batch), config.batch // self.group.size
             with self.memory_errors(), progress_bar(config.name, self.total, self.step, writes) as tick:
                 for batch in loader(self.crops, numbers, share, config.workers):
                     self.learned.append(self.learn(batch))
@@ -276,7 +276,7 @@ class Run:
                     with checkpoint.disk_errors(self.out):
                         if saves:
                             self.report(evaluates)
-                        stops = self.ranks.any(self.stopping)  # together, at the same step
+                        stops = self.group.any(self.stopping)  # together, at the same step
                         if writes and (saves or stops or self.step == end):
                             self.save_state()
                     if stops:
@@ -286,7 +286,7 @@ class Run:
                 signal.signal(number, handler)
             if self.board is not None:
                 self.board.close()
-        self.ranks.wait()  # what the first of them writes is there when any of them returns
+        self.group.wait()  # what the first of them writes is there when any of them returns
         return self.out / "best"
 
     @contextlib.contextmanager
@@ -297,7 +297,7 @@ class Run:
         except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
             if not out_of_memory(error):
                 raise
-            batch, crop, pad, share = self.config.batch, self.config.data.crop, self.model.pad, self.ranks.size
+            batch, crop, pad, share = self.config.batch, self.config.data.crop, self.model.pad, self.group.size
             what = f"a batch of {batch} crops of {crop[0]}x{crop[1]}" if any(crop) else "a whole picture"
             fewer = max(batch // 2 // share, 1) * share
             smaller = [max((side or 1024) // 2 // pad, 1) * pad for side in crop]
@@ -314,7 +314,7 @@ class Run:
             row |= self.validate()
         row["seconds"] = self.spent()
         self.rows.append(row)
-        if self.ranks.writes:
+        if self.group.writes:
             self.log(row)
 
     def spent(self) -> float:
@@ -346,14 +346,14 @@ class Run:
         better = score < self.best or not scores
         self.best = score if better else self.best
         for name, wanted in (("last", True), ("best", better)):
-            if wanted and self.ranks.writes:
+            if wanted and self.group.writes:
                 save(self.averaged, self.out / name)
         return {**results, "score": score}
 
     def predict_all(self, pictures: list[Picture]) -> list[float]:
         """People in each picture; every process counts its share of them."""
-        mine = [i % self.ranks.size == self.ranks.rank for i in range(len(pictures))]
-        return self.ranks.sums([self.predict(p) if own else 0.0 for p, own in zip(pictures, mine, strict=True)])
+        mine = [i % self.group.size == self.group.rank for i in range(len(pictures))]
+        return self.group.sums([self.predict(p) if own else 0.0 for p, own in zip(pictures, mine, strict=True)])
 
     def predict(self, picture: Picture) -> float:
         """People in a picture, by the averaged weights, as a Counter counts them."""
@@ -368,7 +368,7 @@ class Run:
 
     def log(self, row: dict[str, float]) -> None:
         columns = list(dict.fromkeys(k for r in self.rows for k in r))
-        with whole_file(self.out / "metrics.csv") as file:
+        with atomic_write(self.out / "metrics.csv") as file:
             writer = csv.DictWriter(file, columns)
             writer.writeheader()
             writer.writerows({k: f"{v:.6g}" for k, v in r.items()} for r in self.rows)
@@ -381,9 +381,9 @@ class Run:
         record = {
             "config": asdict(self.config),
             "data": {"fingerprint": self.fingerprint, "training_images": self.images},
-            **circumstances(),
+            **run_environment(),
         }
-        with whole_file(self.out / "run.json") as file:
+        with atomic_write(self.out / "run.json") as file:
             file.write(json.dumps(record, indent=2) + "\n")
 
     def save_state(self) -> None:
@@ -411,7 +411,7 @@ class Run:
         """
         numbers, tensors, wrong = checkpoint.read(self.out)
         self.damaged = bool(wrong)
-        if wrong and self.ranks.writes:
+        if wrong and self.group.writes:
             print(f"{wrong}; going on from the state before it, of step {numbers['step']}", file=sys.stderr)
         if numbers["fingerprint"] != self.fingerprint and not force:
             raise TrainError(
@@ -431,14 +431,14 @@ class Run:
         Raises:
             TrainError: their folders are not the same.
         """
-        agreed = self.ranks.same(self.step) and self.ranks.same(int(self.fingerprint[:12], 16))
-        with self.ranks.together():
+        agreed = self.group.agree(self.step) and self.group.agree(int(self.fingerprint[:12], 16))
+        with self.group.fail_together():
             if not agreed:
                 raise TrainError(
-                    f"{self.out} or the data are not the same for all {self.ranks.size} processes (this one is at"
+                    f"{self.out} or the data are not the same for all {self.group.size} processes (this one is at"
                     f" step {self.step}); they need the same folders, on a disk that they share"
                 )
-        if self.damaged and self.ranks.writes:
+        if self.damaged and self.group.writes:
             checkpoint.set_aside(self.out)
 
     def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:

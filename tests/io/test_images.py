@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from headcount.inference.prefetch import ahead
-from headcount.io.files import whole_file
+from headcount.inference.prefetch import prefetch
+from headcount.io.files import atomic_write
 from headcount.io.images import MediaError, as_image, image_size, list_images, read_image, write_image
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (255, 255, 255)
@@ -202,11 +202,11 @@ def test_reading_ahead_gives_the_same_items_and_ends_its_thread():
         finally:
             closed.append(True)
 
-    reader = ahead(items(), 2)
+    reader = prefetch(items(), 2)
     assert [next(reader) for _ in range(3)] == [0, 1, 2]
     reader.close()
     assert closed and len(made) <= 3 + 2 + 1 and "reading ahead" not in [t.name for t in threading.enumerate()]
-    assert list(ahead(items(), 3)) == list(range(100)) and list(ahead([], 1)) == []
+    assert list(prefetch(items(), 3)) == list(range(100)) and list(prefetch([], 1)) == []
 
 
 def test_reading_ahead_raises_in_its_turn():
@@ -214,7 +214,7 @@ def test_reading_ahead_raises_in_its_turn():
         yield 1
         raise MediaError("gone")
 
-    reader = ahead(items(), 5)
+    reader = prefetch(items(), 5)
     assert next(reader) == 1
     with pytest.raises(MediaError, match="gone"):
         next(reader)
@@ -228,7 +228,7 @@ def test_importing_media_is_quick():
 def test_a_file_that_could_not_be_completed_leaves_what_was_there(tmp_path):
     file = tmp_path / "report.json"
     file.write_text("the one before")
-    with pytest.raises(RuntimeError), whole_file(file) as stream:
+    with pytest.raises(RuntimeError), atomic_write(file) as stream:
         stream.write("half of the next")
         stream.flush()
         raise RuntimeError

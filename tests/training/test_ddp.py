@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import headcount
 from headcount.training import checkpoint
 from headcount.training.config import TrainError, load_recipe
-from headcount.training.ddp import Ranks
+from headcount.training.ddp import ProcessGroup
 from headcount.training.trainer import train
 
 RECIPE = """
@@ -132,7 +132,7 @@ def test_every_crop_of_a_batch_is_taken_once(monkeypatch):
     shares = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        shares.append(Ranks().numbers(3, 5, batch=4))  # batches 3 and 4 of four crops each
+        shares.append(ProcessGroup().numbers(3, 5, batch=4))  # batches 3 and 4 of four crops each
     assert shares == [[12, 13, 16, 17], [14, 15, 18, 19]]
 
 
@@ -142,11 +142,11 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
     for name, value in (("RANK", "1"), ("LOCAL_RANK", "1"), ("WORLD_SIZE", "2")):
         monkeypatch.setenv(name, value)
     with pytest.raises(TrainError, match="process 1 of 2: this machine has 1 GPUs; start it with --nproc-per-node 1"):
-        Ranks().__enter__()
+        ProcessGroup().__enter__()
 
 
 def test_one_process_is_no_group():
-    with Ranks() as ranks, ranks.together():
-        assert (ranks.rank, ranks.size, ranks.writes) == (0, 1, True) and ranks.numbers(2, 4, 3) == range(6, 12)
-        assert ranks.sums([1.5]) == [1.5] and ranks.same(7) and not ranks.any(False)
+    with ProcessGroup() as group, group.fail_together():
+        assert (group.rank, group.size, group.writes) == (0, 1, True) and group.numbers(2, 4, 3) == range(6, 12)
+        assert group.sums([1.5]) == [1.5] and group.agree(7) and not group.any(False)
         assert not torch.distributed.is_initialized()

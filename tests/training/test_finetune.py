@@ -41,7 +41,7 @@ def one_processor_thread():
     torch.set_num_threads(threads)
 
 
-def same(one: Path, two: Path) -> bool:
+def agree(one: Path, two: Path) -> bool:
     """Whether two checkpoints have the same weights, bit for bit."""
     mine, theirs = (load_file(folder / "model.safetensors") for folder in (one, two))
     return all(torch.equal(value, theirs[name]) for name, value in mine.items())
