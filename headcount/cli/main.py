@@ -18,15 +18,13 @@ from typing import Annotated
 import cyclopts
 
 from headcount import __version__
+from headcount._extras import EXTRAS, install_hint
 from headcount.cli.app import app
 from headcount.cli.count import CountOptions, tally
 from headcount.cli.count_ray import RayOptions, count_on_ray
 from headcount.cli.output import UsageError, draw, say, usage_errors
 
 # The extra that brings a package that is missing; train brings the others.
-EXTRAS = dict.fromkeys(
-    ("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"
-) | dict.fromkeys(("ray", "pyarrow", "pandas"), "ray")
 
 
 @app.command
@@ -137,7 +135,7 @@ def main(arguments: list[str] | None = None) -> None:
         code = 141
     except ModuleNotFoundError as error:
         extra = EXTRAS.get(str(error.name), "train")
-        say(f"this needs {error.name}, which is not installed: pip install 'headcount[{extra}]'")
+        say(f"this needs {error.name}, which is not installed: {install_hint(extra)}")
         code = 1
     except (ValueError, OSError) as error:
         say(str(error))

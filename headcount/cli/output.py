@@ -17,6 +17,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
+from headcount._extras import install_hint
 from headcount.inference.result import COLUMNS, Row
 from headcount.io.files import atomic_write, partial_files
 from headcount.io.images import write_image
@@ -179,7 +180,7 @@ def plot(path: Path, series: dict[str, list[tuple[float, float]]]) -> None:
     try:
         from matplotlib.figure import Figure
     except ImportError:
-        raise ValueError(f"{path}: drawing a chart needs matplotlib: pip install 'headcount[plot]'") from None
+        raise ValueError(f"{path}: drawing a chart needs matplotlib: {install_hint('plot')}") from None
     from matplotlib.ticker import FuncFormatter
 
     figure = Figure(figsize=(9, 4.5), dpi=120, layout="constrained")

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headcount._extras import install_hint
 from headcount.deployment.quantization import (
     CalibrationError,
     CountChange,
@@ -202,7 +203,7 @@ def trace(model: nn.Module) -> Any:
     try:
         import onnxscript  # noqa: F401  torch's exporter needs it, and says so in a page of text
     except ImportError:
-        raise ExportError("exporting needs onnx and onnxscript: pip install 'headcount[train]'") from None
+        raise ExportError(f"exporting needs onnx and onnxscript: {install_hint('train')}") from None
     example = torch.zeros(2, 123, 157, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken for a constant
     any_size = {axis: torch.export.Dim.DYNAMIC for axis in (0, 1, 2)}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)

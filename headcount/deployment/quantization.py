@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from headcount._extras import install_hint
 from headcount.geometry import enlarge_to
 from headcount.inference.counter import Counter
 from headcount.io.images import list_images, read_image
@@ -154,7 +155,7 @@ def load_nncf() -> Any:
             import nncf
             import onnxruntime  # noqa: F401  nncf runs the graph in it
     except ImportError as error:
-        raise CalibrationError(f"int8 needs {error.name}: pip install 'headcount[int8]'") from None
+        raise CalibrationError(f"int8 needs {error.name}: {install_hint('int8')}") from None
     logging.getLogger("nncf").setLevel(logging.ERROR)
     return nncf
 

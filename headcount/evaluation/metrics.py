@@ -251,7 +251,7 @@ def localise(true: np.ndarray, predicted: np.ndarray, radius: float) -> Localisa
         from scipy.sparse.csgraph import maximum_bipartite_matching
         from scipy.spatial import cKDTree
     except ImportError:
-        raise ValueError("matching dots with heads needs scipy: pip install 'headcount[train]'") from None
+        raise ValueError(f"matching dots with heads needs scipy: {install_hint('train')}") from None
     if not len(true) or not len(predicted):
         return Localisation(radius, 0, len(predicted), len(true))
     near = cKDTree(true).query_ball_point(predicted, radius)  # (N,) lists of heads

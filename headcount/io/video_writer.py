@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from headcount._extras import install_hint
 from headcount.io.files import single_line
 from headcount.io.images import MediaError, as_image
 
@@ -40,7 +41,7 @@ class VideoWriter:
         try:
             import av
         except ImportError:
-            raise MediaError(f"{path}: writing video needs PyAV: pip install 'headcount[video]'") from None
+            raise MediaError(f"{path}: writing video needs PyAV: {install_hint('video')}") from None
         self.av, self.fps = av, Fraction(fps).limit_denominator(100_000)
         self.draft = self.path.with_name(f".{self.path.stem}.{os.getpid()}.new{self.path.suffix}")
         self.container: Any = None

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from headcount._extras import install_hint
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble
 from headcount.models.serialization import build
@@ -48,7 +49,7 @@ def read_tensors(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         import onnx
         from onnx import numpy_helper
     except ImportError:
-        raise ValueError(f"{path}: reading its weights needs onnx: pip install 'headcount[train]'") from None
+        raise ValueError(f"{path}: reading its weights needs onnx: {install_hint('train')}") from None
     try:
         program = onnx.load(path, load_external_data=False)
         tensors = {t.name.removesuffix(".half"): numpy_helper.to_array(t) for t in program.graph.initializer}

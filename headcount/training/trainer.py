@@ -25,6 +25,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from headcount._extras import install_hint
 from headcount.datasets import readers
 from headcount.datasets.sample import Sample
 from headcount.evaluation.metrics import CountMetrics
@@ -488,5 +489,5 @@ def open_tensorboard(out: Path) -> Any:
     try:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
-        raise TrainError("tensorboard is not installed: pip install 'headcount[tensorboard]'") from error
+        raise TrainError(f"tensorboard is not installed: {install_hint('tensorboard')}") from error
     return SummaryWriter(out / "tensorboard")

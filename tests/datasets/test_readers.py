@@ -293,7 +293,7 @@ def test_writing_what_cannot_be_written(tmp_path):
 
 def test_reading_csv_starts_light():
     """Counting never loads torch or scipy; neither does the annotation room until a .mat is opened."""
-    code = "import sys, headcount.points; sys.exit(bool({'torch', 'scipy', 'h5py'} & set(sys.modules)))"
+    code = "import sys, headcount.datasets.readers; sys.exit(bool({'torch', 'scipy', 'h5py'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
 
 

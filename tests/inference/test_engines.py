@@ -111,7 +111,7 @@ def test_a_signal_after_models_were_opened_and_closed_does_not_kill(exported):
     """OpenVINO puts a stack for signals in place and back; see engines._core_of."""
     script = f"""
 import os, signal
-from headcount.engines import OpenVINOEngine
+from headcount.inference.engines import OpenVINOEngine
 signal.signal(signal.SIGUSR1, lambda *_: print("alive"))
 first, second = (OpenVINOEngine({str(exported / "random.onnx")!r}) for _ in range(2))
 del first

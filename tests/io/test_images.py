@@ -221,7 +221,7 @@ def test_reading_ahead_raises_in_its_turn():
 
 
 def test_importing_media_is_quick():
-    code = "import sys, headcount.media; sys.exit('PIL' in sys.modules or 'cv2' in sys.modules)"
+    code = "import sys, headcount.io.images; sys.exit('PIL' in sys.modules or 'cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 

@@ -177,7 +177,7 @@ def test_bad_videos_are_named(clips, tmp_path):
 def test_the_decoder_keeps_silent(tmp_path):
     (tmp_path / "noise.mp4").write_bytes(b"not a video" * 50)
     program = f"""
-from headcount.video import read_frames
+from headcount.io.video import read_frames
 try: list(read_frames({str(tmp_path / "noise.mp4")!r}))
 except ValueError as error: print(error)
 """

@@ -116,7 +116,7 @@ SERVER = """
 import sys, time
 sys.path[:0] = {paths}
 from test_video_jobs import brightness
-from headcount.jobs import Jobs, Runner
+from headcount.server.video_jobs import Jobs, Runner
 def slowly(image, regions, model):
     time.sleep({pause})
     return brightness(image)
@@ -363,7 +363,7 @@ def test_a_damaged_database_is_said_at_the_start(tmp_path, clip):
 CLAIMS = """
 import sys
 sys.path[:0] = {paths}
-from headcount.jobs import Jobs
+from headcount.server.video_jobs import Jobs
 jobs = Jobs({folder!r})
 print("ready", flush=True)
 sys.stdin.readline()
@@ -417,8 +417,8 @@ def test_behind_the_fence_a_playlist_opens_nothing(tmp_path, clip):
     """Even one that begins as a video does; without the fence FFmpeg follows it."""
     script = """
 import sys
-from headcount.uploads import fence
-from headcount.video import open_capture
+from headcount.server.uploads import fence
+from headcount.io.video import open_capture
 if sys.argv[1] == "fenced":
     fence()
 print(*(open_capture(path).read()[0] for path in sys.argv[2:]))

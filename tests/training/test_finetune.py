@@ -132,7 +132,7 @@ SMALL = ("data.crop=[32,32]", "batch=2", "steps=12")
 def test_photos_that_do_not_improve_it_leave_it_as_it_was(data, start, tmp_path):
     report = headcount.finetune(data, tmp_path / "run", start, settings=[*SMALL, "lr=0.0"])
     assert not report.improved and "your photos did not improve it" in report.table()
-    assert same(tmp_path / "run" / "best", start)
+    assert agree(tmp_path / "run" / "best", start)
 
 
 def test_what_is_kept_is_the_best_and_no_better_ends_it(data, start, tmp_path, monkeypatch):

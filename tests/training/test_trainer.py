@@ -155,8 +155,8 @@ def test_a_killed_run_goes_on_exactly(data, whole, tmp_path):
     """SIGKILL in the middle of step 5, after the state of step 4 was saved."""
     killed = f"""
 import os, signal, torch
-from headcount.config import from_dict
-from headcount.train import Run, TrainConfig, train
+from headcount.training.config import TrainConfig, from_dict
+from headcount.training.trainer import Run, train
 torch.set_num_threads(1)
 torch.cuda.is_available = lambda: False
 average = Run.average
