@@ -122,7 +122,7 @@ def check(
     splits: Sequence[str] | None = None,
     tick: Callable[[], None] | None = None,
 ) -> CheckReport:
-    """ImageSignature at every picture and point of a data set, or of several, whose photos are then sought in each other too.
+    """Look at every picture and point of a data set, or of several, whose photos are then sought in each other too.
 
     format: as in points.read. splits: those to look at, None for all there are, the official training split whole.
     tick: called after each picture. Keeps 0.15 MB a picture. Raises PointsError only where nothing can be read: no such

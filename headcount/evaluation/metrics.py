@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from headcount._extras import install_hint
+
 LEVELS = ("none", "low", "middle", "high")
 LEVEL_ENDS = (0, 300, 700)  # the most people of each level but the last
 RESAMPLES = 2000

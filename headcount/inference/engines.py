@@ -154,7 +154,7 @@ class ONNXRuntimeEngine:
     PROVIDERS = {"CUDAExecutionProvider": "cuda", "CoreMLExecutionProvider": "coreml", "CPUExecutionProvider": "cpu"}
 
     def __init__(self, path: Path, precision: str = "auto"):
-        runtime = _import("onnxruntime", "headcount[onnxruntime]", path)
+        runtime = _import("onnxruntime", "onnxruntime", path)
         if precision not in ("auto", "fp32", "int8"):
             raise EngineError(f"precision {precision}: ONNX Runtime computes in fp32 here; use auto or fp32")
         options = runtime.SessionOptions()
@@ -182,7 +182,7 @@ class TorchEngine:
     def __init__(self, path, precision: str = "auto"):
         if precision == "int8":
             raise EngineError(f"precision int8: torch does not run it here; {TO_INT8}")
-        torch = _import("torch", "headcount[train]", path)
+        torch = _import("torch", "train", path)
         from headcount.models import serialization
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -332,13 +332,13 @@ def read_json(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _import(name: str, package: str, path):
+def _import(name: str, extra: str, path):
     if "openvino" not in sys.modules:  # it would tell its maker of each start; without this package it keeps silent
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         return __import__(name)
     except ImportError:
-        raise EngineError(f"{path}: running it needs {name}: pip install '{package}'") from None
+        raise EngineError(f"{path}: running it needs {name}: {install_hint(extra)}") from None
 
 
 def _or(*choices: str) -> str:

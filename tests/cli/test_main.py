@@ -273,7 +273,7 @@ def test_counting_needs_no_torch_and_training_says_what_it_needs(photos, model):
     done = subprocess.run([*command, "count", str(photos), "--model", model], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and "42" in done.stdout
     done = subprocess.run([*command, "export", "x", "y.onnx"], capture_output=True, text=True)
-    assert done.returncode == 1 and "torch" in done.stderr and "pip install 'headcount[train]'" in done.stderr
+    assert done.returncode == 1 and "torch" in done.stderr and "pip install '.[train]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

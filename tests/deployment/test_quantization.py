@@ -185,7 +185,8 @@ def test_without_nncf_it_says_what_to_install(model, photos, tmp_path, monkeypat
 def test_nncf_does_not_tell_its_maker():
     """In a process of its own: under pytest nncf keeps silent anyway."""
     program = (
-        "from headcount.deployment.quantization import load_nncf; load_nncf(); import sys; from nncf.telemetry import wrapper;"
+        "from headcount.deployment.quantization import load_nncf; load_nncf();"
+        "import sys; from nncf.telemetry import wrapper;"
         "print(sys.modules['openvino_telemetry'], type(wrapper.telemetry).__name__)"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -16,7 +16,7 @@ from PIL import Image
 from headcount import load
 from headcount.cli import count, main
 
-pytest.importorskip("pyarrow", reason="counting on many machines needs: pip install 'headcount[ray]'")
+pytest.importorskip("pyarrow", reason="counting on many machines needs: pip install '.[ray]'")
 from headcount.cli import count_ray
 from headcount.distributed import worker  # noqa: E402
 from headcount.distributed.storage import Folder  # noqa: E402
@@ -53,7 +53,7 @@ def expected(photos, model):
 @pytest.fixture(scope="module")
 def cluster():
     """The address of a Ray of two workers; none of its processes is left behind."""
-    pytest.importorskip("ray", reason="counting on many machines needs: pip install 'headcount[ray]'")
+    pytest.importorskip("ray", reason="counting on many machines needs: pip install '.[ray]'")
     from ray.cluster_utils import Cluster
 
     name, value = MARK.split("=")
@@ -280,7 +280,7 @@ def test_names_that_are_no_text(begin, photos, tmp_path):
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1", "ray://127.0.0.1:1"])
 def test_no_cluster_is_one_line(address, photos, model, tmp_path, capsys):
-    pytest.importorskip("ray", reason="counting on many machines needs: pip install 'headcount[ray]'")
+    pytest.importorskip("ray", reason="counting on many machines needs: pip install '.[ray]'")
     with pytest.raises(SystemExit) as exit:
         main.main(["count", str(photos), "--ray", address, "--model", str(model), "--out", str(tmp_path / "out")])
     out, err = capsys.readouterr()

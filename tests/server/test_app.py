@@ -23,7 +23,7 @@ import pytest
 from helpers import tiny_onnx
 
 httpx = pytest.importorskip("httpx")
-uvicorn = pytest.importorskip("uvicorn", reason="serving needs headcount[serve]")
+uvicorn = pytest.importorskip("uvicorn", reason="serving needs: pip install '.[serve]'")
 
 import headcount  # noqa: E402
 from headcount.datasets.readers import read  # noqa: E402
@@ -90,7 +90,7 @@ def picture(people=7, height=60, width=80, suffix=".png"):
 
 def video(path, counts=(3, 5, 2, 8), fps=2):
     """A lossless-enough video: each frame has so many large white squares of 64 pixels."""
-    pytest.importorskip("av", reason="writing a video needs headcount[video]")
+    pytest.importorskip("av", reason="writing a video needs: pip install '.[video]'")
     frames = []
     for count in counts:
         frame = np.zeros((96, 160, 3), np.uint8)

@@ -21,7 +21,7 @@ from headcount.regions.region import read_regions
 from headcount.synthetic.scenes import render
 
 httpx = pytest.importorskip("httpx")
-pytest.importorskip("uvicorn", reason="serving needs headcount[serve]")
+pytest.importorskip("uvicorn", reason="serving needs: pip install '.[serve]'")
 playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
 expect = playwright.expect
 PATIENCE = 60_000  # milliseconds; a machine may be busy
@@ -340,7 +340,7 @@ def test_dots_of_a_folder_are_saved(visit, tmp_path):
 
 def test_a_video_gives_a_chart(address, visit, tmp_path):
     film = pytest.importorskip("headcount.io.video_writer")
-    pytest.importorskip("av", reason="writing a video needs headcount[video]")
+    pytest.importorskip("av", reason="writing a video needs: pip install '.[video]'")
     frames = [np.full((96, 160, 3), level, np.uint8) for level in (20, 200, 90, 40)]
     film.write_video(tmp_path / "v.webm", frames, 2)
     page = visit(address)

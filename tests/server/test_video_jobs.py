@@ -20,7 +20,7 @@ from headcount.server import video_jobs
 from headcount.server.uploads import VideoRefused, check_video
 from headcount.server.video_jobs import Full, Jobs, JobsError, Runner
 
-av = pytest.importorskip("av", reason="writing a video needs headcount[video]")
+av = pytest.importorskip("av", reason="writing a video needs: pip install '.[video]'")
 FRAMES = 12
 
 
