@@ -21,6 +21,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from headcount._extras import install_hint
+
 CACHE = "HEADCOUNT_CACHE"  # environment: a folder where OpenVINO keeps compiled models between starts
 THREADS = "HEADCOUNT_THREADS"  # environment: how many an engine computes in, where other processes count beside it
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds in each so many, or max
