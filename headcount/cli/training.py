@@ -155,7 +155,7 @@ def calibrate(
     with progress(len(pictures)) as step:
         found = measure(run, data, lambda done, total: step())
     sets = ", ".join(f"{name} {share:.0%}" for name, share in found.sets.items())
-    print(f"{found.interval['coverage']:.0%} intervals hold {found.measured:.0%} of {found.pictures} pictures ({sets})")
+    print(f"{found.interval['coverage']:.0%} intervals hold {found.measured:.0%} of {found.images} pictures ({sets})")
     print(f"each made from the other pictures; half of them are narrower than {found.width:.0%} of the count")
     print(f"crowds of heads less than {found.spacing:.1f} pixels apart are warned of")
     return 0

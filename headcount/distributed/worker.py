@@ -30,7 +30,7 @@ from typing import Any
 import numpy as np
 
 from headcount.distributed.storage import Folder, contents, is_address
-from headcount.inference.counter import Counter, Picture, load
+from headcount.inference.counter import Counter, PreparedImage, load
 from headcount.inference.engines import THREADS
 from headcount.inference.result import COLUMNS, CountResult, Row
 from headcount.io.files import single_line
@@ -126,7 +126,7 @@ class Worker:
         for path, (result, _) in zip(paths, results, strict=True):
             yield result.to_dict() | {"path": printable(path)}
 
-    def prepare(self, path: str) -> Picture | CountResult:
+    def prepare(self, path: str) -> PreparedImage | CountResult:
         settings = self.job.settings
         try:
             source = contents(path) if is_address(path) else path

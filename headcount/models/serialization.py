@@ -1,23 +1,29 @@
-"""Saving networks to folders and loading them again."""
+"""Saving networks to checkpoint folders and loading them again."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-from headcount.io.files import flush
-from headcount.models.counting_model import CountingModel, ModelConfig
+from headcount.io.files import flush, single_line
+from headcount.models.counting_model import CountingModel, ModelConfig, without_density_scale
 from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.mcnn import load_published_mcnn
 
 
-def config_from_dict(values: dict) -> ModelConfig:
-    """A ModelConfig from parsed JSON or TOML; unknown keys are a ValueError that names them."""
+def config_from_dict(values: dict[str, Any]) -> ModelConfig:
+    """A ModelConfig from parsed JSON or TOML.
+
+    Raises:
+        ValueError: a setting is unknown or no longer supported, or `values` is no table.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"model settings are {values!r}, not a table")
+    values = without_density_scale(values)
     unknown = set(values) - {f.name for f in fields(ModelConfig)}
     if unknown:
         raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
@@ -25,9 +31,15 @@ def config_from_dict(values: dict) -> ModelConfig:
     return ModelConfig(**values)
 
 
-def build(values: dict) -> CountingModel | Ensemble:
-    """The network that settings (a ModelConfig's or an EnsembleConfig's, parsed from JSON) describe, untrained.
-    Raises ValueError."""
+def build(values: dict[str, Any]) -> CountingModel | Ensemble:
+    """The untrained network that settings describe.
+
+    Args:
+        values: the fields of a ModelConfig or an EnsembleConfig, parsed from JSON.
+
+    Raises:
+        ValueError: the settings do not describe a network.
+    """
     if not isinstance(values, dict) or "members" not in values:
         return CountingModel(config_from_dict(values))
     members = values["members"]
@@ -38,8 +50,16 @@ def build(values: dict) -> CountingModel | Ensemble:
 
 
 def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
-    """Write config.json and model.safetensors into `folder`: both drafts are on the disk before either takes its name,
-    and weights never stand beside the settings of another network."""
+    """Write config.json and model.safetensors into `folder`.
+
+    Both files are complete on the disk before either gets its name, so weights never stand beside the settings of
+    another network. A calibration in the folder is removed, since it belongs to the previous weights.
+
+    Args:
+        model: the network.
+        folder: is created if needed.
+        weights: written instead of the model's own.
+    """
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -50,7 +70,7 @@ def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str,
     (folder / "config.json.new").write_text(text)
     for name in ("model.safetensors", "config.json"):
         flush(folder / f"{name}.new")
-    (folder / "calibration.json").unlink(missing_ok=True)  # it is of the weights before
+    (folder / "calibration.json").unlink(missing_ok=True)
     if config.exists() and config.read_bytes() != text.encode():
         config.unlink()
     for name in ("model.safetensors", "config.json"):
@@ -61,7 +81,7 @@ def load(path: str | Path) -> CountingModel | Ensemble:
     """A network in eval mode, from a checkpoint folder or a published MCNN .h5 file.
 
     Raises:
-        ValueError: naming the file, when it is missing or does not hold such a model.
+        ValueError: naming the file that is missing or does not hold such a model.
     """
     path = Path(path)
     if path.suffix == ".h5":
@@ -75,7 +95,7 @@ def load(path: str | Path) -> CountingModel | Ensemble:
         network = build(json.loads((path / "config.json").read_text()))
         network.load_state_dict(load_file(path / "model.safetensors"))
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]  # torch lists every tensor that does not fit
+        reason = single_line(error)[:300]  # torch lists every tensor that does not fit
         raise ValueError(
             f"{path}: not a headcount checkpoint (a folder with config.json and model.safetensors): {reason}"
         ) from error
@@ -83,8 +103,8 @@ def load(path: str | Path) -> CountingModel | Ensemble:
 
 
 def load_single(path: str | Path) -> CountingModel:
-    """As `load`, of what is trained or looked into: one network. Raises ValueError for an ensemble too."""
+    """Like `load`, for callers that need a single network. Raises ValueError for an ensemble too."""
     network = load(path)
     if isinstance(network, Ensemble):
-        raise ValueError(f"{path}: is several networks, which are not trained together; take one of them")
+        raise ValueError(f"{path}: is an ensemble; only single networks can be trained: give one of its members")
     return network

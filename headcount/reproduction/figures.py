@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from headcount.evaluation.metrics import LEVEL_RANGES
+from headcount.evaluation.metrics import CROWD_LEVELS
 from headcount.training.targets import density_map
 from headcount.visualization.heatmap import PATCH, brightest, colours, enlarge, heat
 from headcount.visualization.panels import bar_chart, side_by_side
@@ -25,7 +25,6 @@ from headcount.visualization.text import caption_width
 PANEL = 320  # pixels, the least width of a panel
 STRIDE, SIGMA = 4, 4.0  # of the true density that is shown, pixels
 LONE_HEAD = PATCH / (2 * math.pi * SIGMA**2)  # people per 100 x 100 px where one head is: a scale for empty pictures
-LEVELS = ("low", "middle", "high")
 
 Panels = list[tuple[str, np.ndarray]]  # (caption, uint8 (H,W,3)), left to right
 
@@ -102,19 +101,19 @@ def figure6(
     Raises:
         ValueError: for another level.
     """
-    unknown = {level for row in levels.values() for level in row} - set(LEVELS)
+    unknown = {level for row in levels.values() for level in row} - set(CROWD_LEVELS)
     if unknown:
-        raise ValueError(f"figure6: unknown levels {', '.join(sorted(unknown))}; use {', '.join(LEVELS)}")
+        raise ValueError(f"figure6: unknown levels {', '.join(sorted(unknown))}; use {', '.join(CROWD_LEVELS)}")
     groups: dict[str, dict[str, float]] = {}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["row", "level", "range", "mae"] + ["images"] * (images is not None))
-    for level in LEVELS:
-        title = f"{level} {LEVEL_RANGES[level]}" + (f" ({images.get(level, 0)} images)" if images is not None else "")
+    for level, people in CROWD_LEVELS.items():
+        title = f"{level} {people.label}" + (f" ({images.get(level, 0)} images)" if images is not None else "")
         groups[title] = {row: mae[level] for row, mae in levels.items() if not math.isnan(mae.get(level, math.nan))}
         for row, mae in groups[title].items():
             counted = [] if images is None else [images.get(level, 0)]
-            table.writerow([row, level, LEVEL_RANGES[level], round(mae, 4), *counted])
+            table.writerow([row, level, people.label, round(mae, 4), *counted])
     width = max(900, 180 * len(levels))  # so that the numbers over the bars, and the names, stay apart
     return bar_chart(groups, "MAE by people in the picture", width), text.getvalue()
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from headcount.evaluation.metrics import RESAMPLES, CountMetrics
+from headcount.evaluation.metrics import CROWD_LEVELS, RESAMPLES, CountMetrics
 from headcount.reproduction.paper import SETS, Row, Table
 
 Result = dict[str, Any]
@@ -144,7 +144,7 @@ def inside_lines(rows: Sequence[Row], name: str, find: Find, reference: list[Res
             one, levels = results[0], pool(results, "test").by_level()
             iou = [r["mask_iou"] for r in results if r["mask_iou"] is not None]
             columns = [paired(results, reference, "test"), paired(results, reference, "val")]
-            columns += [f"{levels[level].bias:+.1f}" if level in levels else "-" for level in ("low", "middle", "high")]
+            columns += [f"{levels[level].bias:+.1f}" if level in levels else "-" for level in CROWD_LEVELS]
             columns.append(f"{mean(iou):.3f}" if iou else "-")
             columns += [
                 f"{one['gradient_norms'][term][part]:.3g}" if part in one["gradient_norms"].get(term, {}) else "-"

@@ -16,6 +16,7 @@ import numpy as np
 
 from headcount.datasets import splits
 from headcount.datasets.sample import Sample
+from headcount.evaluation.metrics import CROWD_LEVELS, root_mean_square
 from headcount.inference.counter import Counter
 from headcount.inference.engines import TorchEngine
 from headcount.io.images import read_image, write_image
@@ -138,7 +139,7 @@ def without_shown(lab: Lab) -> list[str]:
             test = pool(results, "test")
             errors = np.abs(test.predicted - test.true)[[name not in shown for name in test.names]]
             seen = f"each fold began with Part A, whose training images show {len(shown)} of the 50 pictures"
-            rest = f"MAE {errors.mean():.1f}, RMSE {np.sqrt((errors**2).mean()):.1f} over {len(errors)}"
+            rest = f"MAE {errors.mean():.1f}, RMSE {root_mean_square(errors):.1f} over {len(errors)}"
             said.append(f"- {row.label}: {seen}. Without them: {rest}.")
     return said
 
@@ -204,8 +205,8 @@ def middling(samples: Sequence[Sample]) -> Sample:
 
 
 def of_each_level(samples: Sequence[Sample]) -> list[Sample]:
-    ranges = ((1, 300), (301, 700), (701, sys.maxsize))
-    groups = [[s for s in samples if low <= len(s.points) <= high] for low, high in ranges]
+    levels = CROWD_LEVELS.values()
+    groups = [[s for s in samples if level.least <= len(s.points) <= level.most] for level in levels]
     return [middling(group) for group in groups if group]
 
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from headcount.inference import tiling
-from headcount.inference.counter import Counter, Picture
+from headcount.inference.counter import Counter, PreparedImage
 from headcount.inference.result import CountResult
 from headcount.regions.region import Region
 
@@ -35,14 +35,14 @@ class Ticket:
     """A picture that is ready to be counted, and where its result goes."""
 
     counter: Counter
-    picture: Picture
+    picture: PreparedImage
     regions: tuple[Region, ...]
     future: Future
 
     @property
     def kind(self) -> tuple[int, tuple[int, int]]:
         """Tickets of one kind can be counted together."""
-        return id(self.counter), tiling.padded_size(self.picture.seen.shape, self.counter.engine.meta)
+        return id(self.counter), tiling.padded_size(self.picture.model_input.shape, self.counter.engine.meta)
 
 
 class Pool:
@@ -133,7 +133,7 @@ class Pool:
             return
         counter = tickets[0].counter
         try:
-            results: list[CountResult] = list(counter.count_alike([ticket.picture for ticket in tickets], ()))
+            results: list[CountResult] = list(counter.count_batch([ticket.picture for ticket in tickets], ()))
         except Exception as error:
             for ticket in tickets:
                 ticket.future.set_exception(error)

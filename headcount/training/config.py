@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from headcount import __version__
-from headcount.models.counting_model import ModelConfig
+from headcount.models.counting_model import ModelConfig, without_density_scale
 from headcount.provenance import cpu_name, git_commit
 from headcount.training.losses import LossConfig
 
@@ -190,6 +190,8 @@ def from_dict(kind: type, values: Any, where: str) -> Any:
     """The dataclass `kind` from nested dicts, lists as tuples."""
     if not isinstance(values, dict):
         raise TrainError(f"{where}: is {values!r}, where a table of settings belongs")
+    if kind is ModelConfig:
+        values = without_density_scale(values)
     known = {f.name for f in fields(kind)}
     unknown = set(values) - known
     if unknown:

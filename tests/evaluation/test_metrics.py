@@ -5,7 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from headcount.evaluation.metrics import CountMetrics, game, localise
+from headcount.evaluation.metrics import (
+    CountMetrics,
+    game,
+    localize,
+)
 from headcount.geometry import inside
 
 TRUE = [0, 100, 300, 301, 700, 701]
@@ -140,7 +144,7 @@ def test_game_splits_a_cell_by_area_and_never_falls_with_the_level():
     assert levels == sorted(levels) and levels[0] == pytest.approx(abs(density.sum() - 60), rel=1e-4)
 
 
-def test_game_takes_the_fractional_stride_of_an_enlarged_picture():
+def test_game_takes_the_fractional_stride_of_an_enlarged_image():
     # 50 x 33 enlarged to 485 x 320: 61 x 40 cells of 8 pixels there, of 0.8247 x 0.825 pixels here
     density = np.full((40, 61), 0.01, np.float32)
     total = game(density, np.zeros((0, 2)), 2, 8 * 50 / 485, 50, 33)
@@ -170,23 +174,23 @@ def test_neighbouring_polygons_share_no_point():
 
 def test_heads_and_dots_are_matched_one_to_one():
     true = np.array([[10, 10], [20, 10], [100, 100]])
-    found = localise(true, np.array([[15, 10], [16, 10], [17, 10], [300, 300]]), 8)
+    found = localize(true, np.array([[15, 10], [16, 10], [17, 10], [300, 300]]), 8)
     assert (found.matched, found.predicted, found.true) == (2, 4, 3)
     assert (found.precision, found.recall, found.f1) == (0.5, pytest.approx(2 / 3), pytest.approx(4 / 7))
-    assert localise(true, true + [8, 0], 8).f1 == 1 and localise(true, true + [8.1, 0], 8).matched == 1
+    assert localize(true, true + [8, 0], 8).f1 == 1 and localize(true, true + [8.1, 0], 8).matched == 1
 
 
 def test_as_many_pairs_are_made_as_can_be():
     # nearest first, the dot at 4 takes the head at 5, and the dot at 9 has none left
-    found = localise(np.array([[0, 0], [5, 0]]), np.array([[4, 0], [9, 0]]), 4)
+    found = localize(np.array([[0, 0], [5, 0]]), np.array([[4, 0], [9, 0]]), 4)
     assert found.matched == 2
 
 
 def test_localisation_is_pooled_over_images_and_nobody_is_right():
     true, nobody = np.array([[10.0, 10.0]]), np.zeros((0, 2))
-    assert localise(nobody, nobody, 4).to_dict() == {"radius": 4, "precision": 1, "recall": 1, "f1": 1}
-    assert (localise(true, nobody, 4).precision, localise(true, nobody, 4).recall) == (1, 0)
-    both = localise(true, true, 4) + localise(nobody, true, 4) + localise(true, nobody, 4)
+    assert localize(nobody, nobody, 4).to_dict() == {"radius": 4, "precision": 1, "recall": 1, "f1": 1}
+    assert (localize(true, nobody, 4).precision, localize(true, nobody, 4).recall) == (1, 0)
+    both = localize(true, true, 4) + localize(nobody, true, 4) + localize(true, nobody, 4)
     assert (both.matched, both.predicted, both.true) == (1, 2, 2)
     assert both.to_dict() == {"radius": 4, "precision": 0.5, "recall": 0.5, "f1": 0.5}
 
@@ -194,10 +198,10 @@ def test_localisation_is_pooled_over_images_and_nobody_is_right():
 def test_a_radius_is_above_zero():
     for radius in (0, -4, np.nan, np.inf):
         with pytest.raises(ValueError, match="pixels above zero"):
-            localise(np.zeros((0, 2)), np.zeros((0, 2)), radius)
+            localize(np.zeros((0, 2)), np.zeros((0, 2)), radius)
 
 
 def test_matching_without_scipy_names_the_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.spatial", None)
-    with pytest.raises(ValueError, match=r"pip install 'headcount\[train\]'"):
-        localise(np.zeros((1, 2)), np.zeros((1, 2)), 4)
+    with pytest.raises(ValueError, match=r"pip install '\.\[train\]'"):
+        localize(np.zeros((1, 2)), np.zeros((1, 2)), 4)

@@ -83,7 +83,7 @@ def test_half_precision_agrees_to_one_percent_on_photos(published):
         assert tested.run(image)[0].sum() == pytest.approx(reference.run(image)[0].sum(), rel=1e-2)
 
 
-def test_a_batch_is_its_pictures_one_by_one(exported):
+def test_a_batch_is_its_images_one_by_one(exported):
     for engine in (open_engine(exported / "random.onnx", "openvino", "fp32"), open_engine(exported / "best")):
         batch = noise(45, 61, n=3)
         density, mask = engine.run(batch)
@@ -215,7 +215,7 @@ def test_an_unsupported_half_precision_is_not_silently_another(exported):
 
 
 def test_what_a_model_pads_with(exported, tmp_path):
-    """The zero of its normalisation, so that padded sizes count what the picture's own size does."""
+    """The zero of its normalisation, so that padded sizes count what the image's own size does."""
     assert open_engine(exported / "random.onnx").meta.blank == (128, 128, 128)  # the light backbone's grey 127.5
     lite = models.CountingModel(models.ModelConfig(backbone="lite0", fusion="feature_zip", width=16))
     assert TorchEngine(lite).meta.blank == (127, 127, 127)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from headcount.evaluation.metrics import localise
+from headcount.evaluation.metrics import localize
 from headcount.inference.localization import head_points
 from headcount.visualization.heatmap import reduce
 
@@ -50,7 +50,7 @@ def test_dots_are_where_the_heads_are(people, gap, stride, sigma, radius, least)
     heads = crowd(people, gap)
     dots = dots_of(density_of(heads, stride, sigma), stride, WIDTH, HEIGHT)
     assert dots.shape == (people, 2) and dots.dtype == np.float32
-    assert localise(heads, dots, radius).f1 > least
+    assert localize(heads, dots, radius).f1 > least
 
 
 def test_one_head_is_found_to_a_tenth_of_a_cell():
@@ -62,7 +62,7 @@ def test_there_are_as_many_as_the_rounded_count_all_different_and_inside():
     density = np.random.default_rng(0).random((17, 23)).astype(np.float32) ** 6
     for people in (0, 0.4, 1, 2.4, 300, 4000.6):  # the last is ten in a cell
         given = density * np.float32(people / density.sum())
-        dots = dots_of(given, 8, 179, 131)  # the last cells reach past the picture
+        dots = dots_of(given, 8, 179, 131)  # the last cells reach past the image
         assert len(dots) == round(people) == len(np.unique(dots, axis=0))
         assert (dots >= 0).all() and (dots < [179, 131]).all()
         assert np.array_equal(dots, dots_of(given, 8, 179, 131))
@@ -89,7 +89,7 @@ def test_less_than_nothing_is_nobody():
     some = np.full((5, 5), -0.01, np.float32)
     some[2, 2] = 2.24  # two people, less what is missing around them
     assert len(dots_of(some)) == 2
-    assert dots_of(np.zeros((0, 0), np.float32)).shape == (0, 2)  # of a picture that could not be read
+    assert dots_of(np.zeros((0, 0), np.float32)).shape == (0, 2)  # of an image that could not be read
 
 
 def test_no_dot_stands_on_background():
@@ -104,7 +104,7 @@ def test_no_dot_stands_on_background():
 
 def test_pixels_follow_a_fractional_stride():
     heads = crowd(30, 40)
-    density = density_of(heads, 8, 4)  # as of the picture at half its width, enlarged to be counted
+    density = density_of(heads, 8, 4)  # as of the image at half its width, enlarged to be counted
     assert dots_of(density, 4, 300, 200) == pytest.approx(dots_of(density, 8, 600, 400) / 2)
 
 

@@ -65,7 +65,7 @@ def test_a_zero_inflated_network_that_is_sure_of_nobody_is_believed(runs, both):
     assert torch.allclose(output.density, torch.sigmoid(torch.tensor(-7.0)) * (one.rate + two.rate) / 2)
 
 
-def test_windows_of_large_pictures_do_for_the_network_that_sees_furthest(runs, both):
+def test_windows_of_large_images_do_for_the_network_that_sees_furthest(runs, both):
     model, halos = load(both), [load(run / "best").halo for run in runs]
     assert model.halo == max(halos) > min(halos)
 
@@ -125,7 +125,7 @@ def test_what_cannot_be_averaged_is_said_in_one_line(runs, both, tmp_path):
         assert "\n" not in str(caught.value) and not (tmp_path / "out" / "run.json").exists()
     with pytest.raises(ValueError, match="holds a run already"):
         average(runs, both.parent)
-    with pytest.raises(ValueError, match="weights of 2 networks are .*: give each its share"):
+    with pytest.raises(ValueError, match="weights of 2 networks are .*: they must be positive and sum to 1"):
         average(runs, tmp_path / "out", weights=(2, 0))
     with pytest.raises(ValueError, match="of equal networks only"):
         average(runs, tmp_path / "out", soup=True)

@@ -9,7 +9,7 @@ import torch
 from headcount.deployment.onnx_export import trace
 from headcount.inference.engines import OpenVINOEngine, TorchEngine, describe
 from headcount.inference.pretrained import WEIGHTS
-from headcount.models.backbones import LITE_REPEATS
+from headcount.models.backbones.efficientnet_lite import LITE_REPEATS
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.from_onnx import restore
 from headcount.synthetic.scenes import render
@@ -82,7 +82,7 @@ def test_files_that_cannot_come_back_say_why(lite, tmp_path):
     _, path = lite
     with pytest.raises(ValueError, match=r"old\.onnx: does not say which network it holds; export it again"):
         restore(change(path, tmp_path / "old.onnx", config=None))
-    with pytest.raises(ValueError, match=r"int8\.onnx: is quantised, which cannot be trained further"):
+    with pytest.raises(ValueError, match=r"int8\.onnx: is quantized and cannot be trained further"):
         restore(change(path, tmp_path / "int8.onnx", weights="int8"))
     with pytest.raises(ValueError, match=r"other\.onnx: does not hold the network it names"):
         restore(change(path, tmp_path / "other.onnx", config='{"backbone": "vgg16"}'))

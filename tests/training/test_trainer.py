@@ -24,7 +24,7 @@ from headcount.datasets import readers
 from headcount.datasets.sample import Sample
 from headcount.inference.counter import Counter
 from headcount.inference.engines import TorchEngine
-from headcount.models.backbones import Lite
+from headcount.models.backbones import EfficientNetLite
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import load, save
 from headcount.training import checkpoint
@@ -429,7 +429,7 @@ def test_the_length_of_a_run_may_be_given_in_epochs(data, tmp_path):
 
 
 def test_pretrained_layers_have_a_rate_of_their_own_and_frozen_ones_none(data, tmp_path):
-    published = {name: value for name, value in Lite().state_dict().items() if name.startswith("_")}
+    published = {name: value for name, value in EfficientNetLite().state_dict().items() if name.startswith("_")}
     save_file(published, tmp_path / "lite0.safetensors")
     model = ModelConfig(backbone="lite0", width=8)
     config = tiny(model=model, imagenet=True, freeze=2, lr=1e-3, lr_pretrained=1e-5, steps=1, warmup=0)
