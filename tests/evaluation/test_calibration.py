@@ -1,6 +1,7 @@
 """Intervals hold what they promise, and the warning comes where heads are smaller than any the model knows."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -143,6 +144,21 @@ def test_new_weights_do_not_inherit_the_calibration_of_the_old(run):
     calibrate(folder, data)
     save(load(folder / "best"), folder / "best")
     assert not (folder / "best" / CALIBRATION).exists()
+
+
+def test_a_calibration_that_cannot_be_written_leaves_the_previous_one(run, monkeypatch):
+    folder, data = run
+    kept = folder / "best" / CALIBRATION
+    kept.write_text("the previous one")
+
+    def full_disk(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        calibrate(folder, data)
+    assert kept.read_text() == "the previous one"
+    assert not list((folder / "best").glob(".*")), "no draft is left behind"
 
 
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, run):

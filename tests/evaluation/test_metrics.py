@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from headcount.evaluation.metrics import (
+    CROWD_LEVELS,
+    LEVELS,
     CountMetrics,
+    bootstrap_interval,
     game,
+    level_of,
     localize,
+    root_mean_square,
 )
 from headcount.geometry import inside
 
@@ -33,6 +38,38 @@ def test_levels_have_the_papers_bounds_and_empty_images_are_apart():
     }  # fmt: skip
     assert levels["low"].mae == 20 and levels["high"].bias == 200
     assert list(CountMetrics([5], [6]).by_level()) == ["low"]  # levels without images are not there
+
+
+def test_levels_meet_without_gap_or_overlap():
+    assert {name: level.label for name, level in LEVELS.items()} == {
+        "none": "nobody", "low": "1-300", "middle": "301-700", "high": "701-",
+    }  # fmt: skip
+    assert list(CROWD_LEVELS) == ["low", "middle", "high"]
+    counts = np.arange(2000)
+    names = np.array(list(LEVELS))[level_of(counts)]
+    for name, level in LEVELS.items():
+        assert np.array_equal(counts[names == name], counts[(level.least <= counts) & (counts <= level.most)])
+
+
+def test_the_bootstrap_interval_is_that_of_resampled_means():
+    values = np.random.default_rng(0).exponential(10, 60)
+    draws = np.random.default_rng(0).integers(0, 60, (2000, 60), np.int32)
+    expected = np.quantile([values[draw].mean() for draw in draws], [0.025, 0.975])
+    assert bootstrap_interval(values) == pytest.approx(tuple(expected))
+    assert bootstrap_interval(list(values)) == bootstrap_interval(values) != bootstrap_interval(values, seed=1)
+    low, high = bootstrap_interval(values, level=0.5)
+    assert expected[0] < low < values.mean() < high < expected[1]
+    roots = bootstrap_interval(values**2, root=True)
+    assert roots == pytest.approx(tuple(np.quantile([(values[d] ** 2).mean() ** 0.5 for d in draws], [0.025, 0.975])))
+    assert np.isnan(bootstrap_interval([])).all()
+
+
+def test_the_metrics_use_the_same_bootstrap_and_root():
+    metrics = CountMetrics(TRUE, PREDICTED)
+    errors = np.subtract(PREDICTED, TRUE)
+    assert metrics.interval("mae") == bootstrap_interval(np.abs(errors))
+    assert metrics.interval("rmse") == bootstrap_interval(errors**2, root=True)
+    assert metrics.rmse == root_mean_square(errors)
 
 
 def test_only_people_free_images_have_no_nae():

@@ -79,9 +79,12 @@ def test_a_large_image_is_cut_in_windows_of_one_size(folder):
     image = np.zeros((2100, 3500, 3), np.uint8)
     image[::100, ::100] = 255
     runs = []
-    spy = SimpleNamespace(
-        meta=meta, precision="fp32", name="openvino", run=lambda x: runs.append(x.shape[1:3]) or engine.run(x)
-    )
+
+    def run(images):
+        runs.append(images.shape[1:3])
+        return engine.run(images)
+
+    spy = SimpleNamespace(meta=meta, precision="fp32", name="openvino", run=run)
     [(density, _)] = tiling.run(spy, [image])
     assert density.sum() == pytest.approx(21 * 35, rel=1e-4) and density.shape == (525, 875)
     assert len(runs) == 2 and len(set(runs)) == 1 and all(h * w <= 5_200_000 for h, w in runs)
@@ -128,7 +131,5 @@ def test_every_network_has_a_measured_figure():
 
 @pytest.mark.parametrize("name", ["onnxruntime (cpu)", "torch (cpu)"])
 def test_runtimes_that_reuse_less_memory_get_smaller_windows(name):
-    settings = {"backbone": "lite0"}
-    assert 2 * tiling.largest(engine_of(settings, "fp32", name), 10**6) < tiling.largest(
-        engine_of(settings, "fp32"), 10**6
-    )
+    openvino, other = (engine_of({"backbone": "lite0"}, "fp32", one) for one in ("openvino", name))
+    assert tiling.largest(other, 10**6) < tiling.largest(openvino, 10**6)

@@ -70,6 +70,17 @@ def test_windows_of_large_images_do_for_the_network_that_sees_furthest(runs, bot
     assert model.halo == max(halos) > min(halos)
 
 
+def test_an_ensemble_predicts_a_mask_if_all_its_members_do(runs, both, tmp_path):
+    ensemble = load(both)
+    assert ensemble.predicts_mask
+    plain = a_run(tmp_path / "plain", 4, fusion="plain")
+    mixed = load(average((runs[0], plain), tmp_path / "mixed"))
+    image = torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)
+    assert not mixed.predicts_mask and mixed(image).mask_logits is None and ensemble(image).mask_logits is not None
+    densities = [member(image).density for member in mixed.members]
+    torch.testing.assert_close(mixed(image).density, (densities[0] + densities[1]) / 2)
+
+
 def test_it_is_exported_and_comes_back(both, tmp_path):
     report = export(both, tmp_path / "both.onnx")
     assert report.graph < 0.001

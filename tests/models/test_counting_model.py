@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from headcount.models.backbones import BACKBONES
+from headcount.models.backbones.base import Backbone
 from headcount.models.complexity import multiply_adds, parameter_count
 from headcount.models.counting_model import CountingModel, ModelConfig
-from headcount.models.fusion import FUSIONS
+from headcount.models.fusion import FUSIONS, Fused, Fusion
 from headcount.models.serialization import config_from_dict, load, save
 
 ODD_SIZES = [(37, 53), (64, 33), (9, 71)]
@@ -177,11 +178,6 @@ def test_normalisation_is_a_setting():
     assert small(mean=(50.0,), std=(2.0,)).normalize(torch.full((1, 3, 2, 2), 60)).unique().tolist() == [5.0]
 
 
-def test_density_scale_divides_the_raw_output_inside_the_model():
-    image = random_image(32, 40)
-    torch.testing.assert_close(small(density_scale=100.0)(image).density, small()(image).density / 100)
-
-
 def test_training_solutions_1_and_4_needs_the_mask_at_the_models_stride():
     for fusion in ("product_gt", "feature_gt"):
         model = small(fusion).train()
@@ -283,3 +279,61 @@ def test_unknown_model_settings_are_named():
     with pytest.raises(ValueError, match="unknown model settings: color, depth"):
         config_from_dict({"depth": 1, "color": 2, "width": 3})
     assert config_from_dict({"mean": [1.0], "std": [2.0]}).mean == (1.0,)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_settings_of_older_files_may_carry_a_density_scale_of_one(tmp_path, fusion):
+    model = small(fusion)
+    save(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert "density_scale" not in config
+    (tmp_path / "config.json").write_text(json.dumps({**config, "density_scale": 1.0}))
+    again = load(tmp_path)
+    assert again.config == model.config
+    assert torch.equal(again(random_image(32, 40)).density, model.eval()(random_image(32, 40)).density)
+
+
+@pytest.mark.parametrize("scale", [100.0, 0.5, 0, None, "1.0"])
+def test_another_density_scale_is_refused_in_one_line(tmp_path, scale):
+    save(small(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "density_scale": scale}))
+    with pytest.raises(ValueError, match=r"density_scale is .*; it is no longer supported") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_model_states_whether_it_predicts_a_mask(fusion):
+    model = small(fusion)
+    assert model.predicts_mask == (model.eval()(random_image(20, 24)).mask_logits is not None)
+    assert not small(backbone="mcnn").predicts_mask
+
+
+def test_a_new_backbone_and_a_new_fusion_are_a_class_and_a_line_in_the_registry(monkeypatch):
+    class Thirds(Backbone):
+        channels, stride, pad, reach, grey = 5, 3, 3, 0, False
+        mean, std = (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
+
+        def __init__(self):
+            super().__init__()
+            self.reduce = nn.Conv2d(3, 5, 3, stride=3)
+
+        def forward(self, x):
+            return self.reduce(x)
+
+    class Linear(Fusion):
+        reach, predicts_mask = 0, False
+
+        def __init__(self, channels, width=256, dilation=1):
+            super().__init__(channels, width, dilation)
+            self.density = nn.Conv2d(channels, 1, 1)
+
+        def forward(self, features, mask=None):
+            return Fused(self.density(features))
+
+    monkeypatch.setitem(BACKBONES, "thirds", Thirds)
+    monkeypatch.setitem(FUSIONS, "linear", Linear)
+    model = CountingModel(ModelConfig(backbone="thirds", fusion="linear"))
+    assert model(random_image(31, 40)).density.shape == (1, 11, 14)
+    assert (model.stride, model.halo, model.predicts_mask) == (3, 0, False)
