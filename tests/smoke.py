@@ -1,4 +1,4 @@
-"""Use an installed headcount as a stranger would: run as a script, with nothing but the package and the standard library.
+"""Use an installed headcount as a stranger would. A script that needs the package and the standard library alone.
 
 It counts a photo on the command line and, where the extras are installed, through a real server, in ONNX Runtime and
 in a video. It ends with an error where any of that fails.
@@ -21,6 +21,7 @@ import headcount
 
 EXAMPLE = Path(headcount.__file__).parent / "examples" / "crowd.jpg"
 TRUE_COUNT = 190
+COMMANDS = ("annotate", "check", "convert", "count", "demo", "evaluate", "export", "info", "serve", "train")
 COMMAND = [sys.executable, "-m", "headcount"]
 
 
