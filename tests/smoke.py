@@ -55,7 +55,9 @@ def count_a_video(folder: Path) -> None:
     with VideoWriter(folder / "clip.webm", 2) as writer:
         for _ in range(4):
             writer.write(image)
-    run("count", "clip.webm", "--every", "1s", "--out", "video.jsonl", folder=folder)
+    chart = ("--plot", "chart.png") if installed("matplotlib") else ()
+    run("count", "clip.webm", "--every", "1s", "--out", "video.jsonl", *chart, folder=folder)
+    assert (folder / "chart.png").is_file() == bool(chart)
     rows = [json.loads(line) for line in (folder / "video.jsonl").read_text().splitlines()]
     assert rows and all(right(row["count"]) for row in rows), rows
 
