@@ -105,7 +105,7 @@ def figure6(
         split: "test", or "val" where the validation list stands in for a missing test split. The chart states it.
 
     Returns:
-        The bar chart, and its numbers as CSV with the columns row, level, range (of true people), mae, images and split.
+        The bar chart, and its numbers as CSV: row, level, range (of true people), mae, images, split.
 
     Raises:
         ValueError: A level is unknown.
