@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from headcount.models.backbones import read_backbone_weights
+from headcount.models.backbones.base import Freezable, Pretrained
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble
 from headcount.models.serialization import load, load_single
@@ -18,7 +19,7 @@ from headcount.training.config import TrainConfig, TrainError
 
 def load_imagenet(model: CountingModel, file: str | Path | None) -> None:
     name = model.config.backbone
-    if not hasattr(model.backbone, "load_imagenet"):
+    if not isinstance(model.backbone, Pretrained):
         raise TrainError(f"backbone {name!r} trains from scratch: set imagenet = false")
     model.backbone.load_imagenet(read_backbone_weights(name, file))
 
@@ -56,7 +57,7 @@ def open_teacher(model: CountingModel, config: TrainConfig) -> CountingModel | E
 
 
 def freeze(model: CountingModel, blocks: int) -> None:
-    if not hasattr(model.backbone, "freeze"):
+    if not isinstance(model.backbone, Freezable):
         raise TrainError(f"backbone {model.config.backbone!r} has no blocks to freeze: set freeze = 0")
     model.backbone.freeze(blocks)
 

@@ -50,7 +50,7 @@ class Engine(Protocol):
 class EngineType(Protocol):
     """A class of engines, as `ENGINES` holds it."""
 
-    def __call__(self, path: Path, precision: str) -> Engine:
+    def __call__(self, path: Path, precision: str, /) -> Engine:
         """Open a model. Raises EngineError where the file or the precision does not fit."""
 
     def reads(self, path: Path) -> bool:

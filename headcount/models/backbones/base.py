@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -13,8 +14,8 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 class ImageNetwork(nn.Module):
     """A network that takes a normalized image (N,C,H,W), and what it states about itself.
 
-    A network with published ImageNet weights also has `load_imagenet(weights)`. One whose first layers can be kept
-    fixed in training also has `freeze(blocks)`.
+    A network with published ImageNet weights is also `Pretrained`. One whose first layers can be kept fixed in training
+    is also `Freezable`.
 
     Attributes:
         stride: pixels per output cell.
@@ -43,6 +44,22 @@ class Backbone(ImageNetwork):
     """
 
     channels: int
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A network that can start from ImageNet weights."""
+
+    def load_imagenet(self, weights: dict[str, Tensor]) -> None:
+        """Load weights by name. Raises ValueError, naming the first tensor that is missing or has another shape."""
+
+
+@runtime_checkable
+class Freezable(Protocol):
+    """A network whose first layers can be kept fixed."""
+
+    def freeze(self, blocks: int) -> None:
+        """Exclude the first `blocks` blocks from training. Raises ValueError if there are fewer."""
 
 
 def conv(inputs: int, outputs: int, kernel: int | tuple[int, int], dilation: int = 1) -> nn.Sequential:
