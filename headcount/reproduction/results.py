@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any, Literal, TypedDict
 
-import numpy as np
-
 from headcount.evaluation.metrics import CountMetrics, bootstrap_interval
 
 

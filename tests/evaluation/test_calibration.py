@@ -149,7 +149,8 @@ def test_new_weights_do_not_inherit_the_calibration_of_the_old(run):
 def test_a_calibration_that_cannot_be_written_leaves_the_previous_one(run, monkeypatch):
     folder, data = run
     kept = folder / "best" / CALIBRATION
-    kept.write_text("the previous one")
+    previous = '{"spacing": 7.0}'
+    kept.write_text(previous)
 
     def full_disk(*_):
         raise OSError("no space left")
@@ -157,7 +158,7 @@ def test_a_calibration_that_cannot_be_written_leaves_the_previous_one(run, monke
     monkeypatch.setattr(os, "replace", full_disk)
     with pytest.raises(OSError, match="no space left"):
         calibrate(folder, data)
-    assert kept.read_text() == "the previous one"
+    assert kept.read_text() == previous
     assert not list((folder / "best").glob(".*")), "no draft is left behind"
 
 

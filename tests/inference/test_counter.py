@@ -96,7 +96,8 @@ class Batches:
     batch = 4
 
     def __init__(self, engine):
-        self.meta, self.precision, self.engine, self.shapes = engine.meta, engine.precision, engine, []
+        self.name, self.meta, self.precision = "batches", engine.meta, engine.precision
+        self.engine, self.shapes = engine, []
 
     def run(self, images):
         self.shapes.append(images.shape[:3])
@@ -130,7 +131,7 @@ def test_a_file_of_too_many_pixels_is_refused(white, tmp_path):
         Counter(white.engine, max_pixels=96 * 64 - 1).count(tmp_path / "large.png")
 
 
-def test_a_image_without_people_counts_nobody(white):
+def test_an_image_without_people_counts_nobody(white):
     assert white.count(np.zeros((30, 40, 3), np.uint8)).count == 0
 
 

@@ -120,7 +120,8 @@ def test_windows_of_wider_networks_are_smaller(precision):
     lite, vgg16 = (tiling.largest(engine_of({"backbone": name}, precision), 10**6) for name in ("lite0", "vgg16"))
     assert 2 * vgg16 < lite
     both = {"members": [{"backbone": "lite0"}, {"backbone": "vgg16"}]}
-    assert tiling.largest(engine_of(both, precision), 10**6) == vgg16, "an ensemble is as wide as its widest member"
+    together = tiling.bytes_per_pixel(engine_of(both, precision))
+    assert together == sum(tiling.bytes_per_pixel(engine_of(member, precision)) for member in both["members"])
     unknown = [tiling.largest(engine_of(settings, precision), 10**6) for settings in ({}, {"backbone": "new"})]
     assert max(unknown) <= vgg16, "a model that does not say what it is could be the widest"
 
@@ -129,7 +130,6 @@ def test_every_network_has_a_measured_figure():
     assert set(tiling.BYTES) == {*BACKBONES, *BASELINES}
 
 
-@pytest.mark.parametrize("name", ["onnxruntime (cpu)", "torch (cpu)"])
-def test_runtimes_that_reuse_less_memory_get_smaller_windows(name):
-    openvino, other = (engine_of({"backbone": "lite0"}, "fp32", one) for one in ("openvino", name))
-    assert tiling.largest(other, 10**6) < tiling.largest(openvino, 10**6)
+def test_onnx_runtime_keeps_more_maps_and_gets_smaller_windows():
+    openvino, other = (engine_of({"backbone": "lite0"}, "fp32", name) for name in ("openvino", "onnxruntime (cpu)"))
+    assert 2 * tiling.largest(other, 10**6) < tiling.largest(openvino, 10**6)

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from headcount.io.files import single_line
+
 if TYPE_CHECKING:
     from headcount.models.counting_model import CountingModel
     from headcount.models.ensemble import Ensemble
@@ -118,5 +120,10 @@ def padding_color(model: CountingModel | Ensemble) -> tuple[int, ...]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The content of a JSON file; empty if there is no such file."""
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    """The content of a JSON file; empty if there is no such file. Raises EngineError if it is not JSON."""
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EngineError(f"{path}: is not JSON ({single_line(error)}); remove it, or make it again") from None
