@@ -11,7 +11,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -50,7 +49,7 @@ class Calibration:
     sets: dict[str, float]
     width: float
     images: int
-    about: dict[str, Any]
+    about: dict[str, object]
 
 
 def validation(run: str | Path, data: str | Path) -> list[tuple[str, Sample]]:

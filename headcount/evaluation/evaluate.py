@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -78,10 +78,10 @@ class Report:
     rows: list[Row]
     metrics: CountMetrics
     errors: dict[str, str] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
+    about: dict[str, object] = field(default_factory=dict)
     localization: tuple[Localization, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Everything, ready for JSON: n, mae, rmse, nae, bias, game and intervals first."""
         return {
             **self.metrics.to_dict(),
@@ -227,7 +227,7 @@ def measure(sample: Sample, counter: CountsImages, radii: Sequence[float] = ()) 
     return row, [localize(points, estimates, radius) for radius in radii]
 
 
-def describe(counter: CountsImages) -> dict[str, Any]:
+def describe(counter: CountsImages) -> dict[str, object]:
     """Which model was measured, and how, as far as the counter tells."""
     engine = getattr(counter, "engine", None)
     meta = getattr(engine, "meta", None)

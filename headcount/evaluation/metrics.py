@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -175,9 +174,9 @@ class CountMetrics:
         """The `bootstrap_interval` of `mae`, `rmse`, `nae` or `bias` over the choice of images."""
         return bootstrap_interval(self._per_image(name), level, seed, root=name == "rmse")
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """For JSON: n, mae, rmse, nae, bias, game (a list, from level 0) and intervals; nan becomes None."""
-        values: dict[str, Any] = {"n": len(self)}
+        values: dict[str, object] = {"n": len(self)}
         values |= {name: _plain(getattr(self, name)) for name in METRICS}
         intervals = {name: [_plain(end) for end in self.interval(name)] for name in METRICS}
         return {**values, "game": [_plain(value) for value in self.game], "intervals": intervals}

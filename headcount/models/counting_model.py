@@ -20,6 +20,7 @@ from headcount.models.csrnet import CSRNet
 from headcount.models.fusion import FUSIONS, Fused, Fusion
 from headcount.models.mcnn import MCNN
 
+JsonObject = dict[str, Any]  # parsed from JSON or TOML
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's and Pillow's grey
 
 # Published networks that give the density themselves, so no fusion head follows them.
@@ -56,7 +57,7 @@ class ModelConfig:
     std: tuple[float, ...] | None = None
 
 
-def without_density_scale(settings: dict[str, Any]) -> dict[str, Any]:
+def without_density_scale(settings: JsonObject) -> JsonObject:
     """Model settings without `density_scale`, which files written by older versions still contain.
 
     Raises:

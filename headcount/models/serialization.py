@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from headcount.io.files import flush, single_line
-from headcount.models.counting_model import CountingModel, ModelConfig, without_density_scale
+from headcount.models.counting_model import CountingModel, JsonObject, ModelConfig, without_density_scale
 from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.mcnn import load_published_mcnn
 
 
-def config_from_dict(values: dict[str, Any]) -> ModelConfig:
+def config_from_dict(values: JsonObject) -> ModelConfig:
     """A ModelConfig from parsed JSON or TOML.
 
     Raises:
@@ -31,7 +30,7 @@ def config_from_dict(values: dict[str, Any]) -> ModelConfig:
     return ModelConfig(**values)
 
 
-def build(values: dict[str, Any]) -> CountingModel | Ensemble:
+def build(values: JsonObject) -> CountingModel | Ensemble:
     """The untrained network that settings describe.
 
     Args:

@@ -223,7 +223,7 @@ def test_as_many_pairs_are_made_as_can_be():
     assert found.matched == 2
 
 
-def test_localisation_is_pooled_over_images_and_nobody_is_right():
+def test_localization_is_pooled_over_images_and_nobody_is_right():
     true, nobody = np.array([[10.0, 10.0]]), np.zeros((0, 2))
     assert localize(nobody, nobody, 4).to_dict() == {"radius": 4, "precision": 1, "recall": 1, "f1": 1}
     assert (localize(true, nobody, 4).precision, localize(true, nobody, 4).recall) == (1, 0)

@@ -25,7 +25,7 @@ TRUE = json.loads(EXAMPLE.with_suffix(".json").read_text())["count"]
 SHIPPED = pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.onnx")), ids=lambda path: path.stem)
 EVERY = 20  # of the 182 test images of ShanghaiTech A
 # Mean absolute error on every 20th test image of Part A, measured with the files as they are shipped.
-PART_A_MAE = {"headcount-small": 0.0, "headcount-large": 0.0}
+PART_A_MAE = {"headcount-small": 85.06, "headcount-large": 81.73}
 
 
 def test_the_default_is_small_and_says_how_far_it_can_be_trusted():

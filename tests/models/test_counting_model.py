@@ -172,7 +172,7 @@ def test_a_colour_network_sees_colour():
     assert not torch.allclose(model(rgb).density, model(rgb.flip(1)).density)
 
 
-def test_normalisation_is_a_setting():
+def test_normalization_is_a_setting():
     own = small().normalize(torch.full((1, 3, 2, 2), 127.5 + 64))
     assert own.unique().tolist() == pytest.approx([1.0], abs=0.01)  # the luma is rounded: 191.5 is 192
     assert small(mean=(50.0,), std=(2.0,)).normalize(torch.full((1, 3, 2, 2), 60)).unique().tolist() == [5.0]
@@ -201,7 +201,7 @@ def test_unknown_settings_are_refused(settings, said):
         CountingModel(ModelConfig(**settings))
 
 
-def test_the_papers_initialisation():
+def test_the_papers_initialization():
     weights = torch.cat([c.weight.flatten() for c in small(init="normal").modules() if isinstance(c, nn.Conv2d)])
     assert float(weights.std()) == pytest.approx(0.01, rel=0.02)
     assert float(weights.mean()) == pytest.approx(0, abs=1e-4)

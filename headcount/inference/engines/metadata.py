@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from headcount.models.counting_model import CountingModel
     from headcount.models.ensemble import Ensemble
 
+JsonObject = dict[str, Any]
 CALIBRATION = "calibration.json"  # beside a checkpoint's weights; headcount calibrate writes it
 
 
@@ -57,7 +58,7 @@ class ModelMeta:
     spacing: float = 0.0
     blank: tuple[int, ...] = ()
     weights: str = ""
-    config: dict[str, Any] = field(default_factory=dict)
+    config: JsonObject = field(default_factory=dict)
 
     def to_strings(self) -> dict[str, str]:
         """Text for an .onnx file's metadata: strings as they are, everything else as JSON."""
@@ -70,7 +71,7 @@ class ModelMeta:
         try:
             texts = {"name", "data", "version", "weights"}
             known = {f.name for f in fields(cls)} & set(strings)
-            values: dict[str, Any] = {k: strings[k] if k in texts else json.loads(strings[k]) for k in known}
+            values: JsonObject = {k: strings[k] if k in texts else json.loads(strings[k]) for k in known}
             meta = cls(**values | {"blank": tuple(values.get("blank", ()))})
             if not all(type(n) is int and n > 0 for n in (meta.stride, meta.pad)) or len(meta.blank) not in (0, 3):
                 raise ValueError
@@ -119,7 +120,7 @@ def padding_color(model: CountingModel | Ensemble) -> tuple[int, ...]:
     return tuple(mean if len(mean) == 3 else mean * 3)
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> JsonObject:
     """The content of a JSON file; empty if there is no such file. Raises EngineError if it is not JSON."""
     if not path.is_file():
         return {}
