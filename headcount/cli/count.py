@@ -34,7 +34,8 @@ from headcount.cli.output import (
     usage_errors,
 )
 from headcount.inference.result import COLUMNS
-from headcount.io import video, video_writer
+from headcount.inference.smoothing import Smoother
+from headcount.io import video, video_source, video_writer
 from headcount.regions.counting import regions_columns, regions_row
 from headcount.regions.region import read_regions
 
@@ -136,8 +137,8 @@ class Tally:
 
     def video(self, source: str, target: Path | None) -> None:
         """Count frames of a video, a stream or a camera; `target`: the overlay's file."""
-        name, every = video.public_name(source), video.parse_every(self.options.every)
-        smoother = video.Smoother(self.options.smooth) if self.options.smooth else None
+        name, every = video_source.public_name(source), video.parse_every(self.options.every)
+        smoother = Smoother(self.options.smooth) if self.options.smooth else None
         info = video.probe(source)
         frames = video.read_frames(source, self.options.every, say)
         results = self.counter.stream(frames, self.roi, self.options.scale, self.regions, live=info.live)
@@ -194,7 +195,7 @@ def tally(inputs: tuple[str, ...], options: CountOptions) -> int:
 
     if not inputs:
         raise UsageError("no picture given; try: headcount count photo.jpg")
-    videos = [source for source in inputs if video.is_video(source)]
+    videos = [source for source in inputs if video_source.is_video(source)]
     paths = [Path(source) for source in inputs if source not in videos]
     form = options.format or default_format(options.out, bool(videos))
     roi = None if options.roi is None else parse_polygon(options.roi)
@@ -329,7 +330,7 @@ def overlay_targets(
     if overlay.is_file():
         raise UsageError(f"--overlay {overlay}: is a file; give a folder")
     overlay.mkdir(parents=True, exist_ok=True)
-    names = [Path(re.sub(r"[^\w.-]", "-", Path(video.public_name(source)).name)) for source in videos]
+    names = [Path(re.sub(r"[^\w.-]", "-", Path(video_source.public_name(source)).name)) for source in videos]
     drawn = overlay_paths([*images, *names], overlay)
     return list(drawn[: len(images)]), [path.with_suffix(".webm") for path in drawn[len(images) :]]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from headcount.io.files import flush
+from headcount.io.files import flush_to_disk
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.mcnn import load_published_mcnn
@@ -49,7 +49,7 @@ def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str,
     save_file(state, folder / "model.safetensors.new", metadata={"format": "pt"})
     (folder / "config.json.new").write_text(text)
     for name in ("model.safetensors", "config.json"):
-        flush(folder / f"{name}.new")
+        flush_to_disk(folder / f"{name}.new")
     (folder / "calibration.json").unlink(missing_ok=True)  # it is of the weights before
     if config.exists() and config.read_bytes() != text.encode():
         config.unlink()

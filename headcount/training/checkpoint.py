@@ -16,7 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
-from headcount.io.files import flush
+from headcount.io.files import flush_to_disk
 from headcount.training.config import TrainError
 
 NEWEST, BEFORE, NUMBERS = "state.safetensors", "state.before.safetensors", "state.json"
@@ -34,7 +34,7 @@ def write(out: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> Non
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text, draft = json.dumps(numbers), out / f"{NEWEST}.new"
     save_file(tensors, draft, metadata={"numbers": text, "checksum": checksum(tensors)})
-    flush(draft)
+    flush_to_disk(draft)
     (out / f"{NUMBERS}.new").write_text(text)
     if (out / NEWEST).exists():
         (out / NEWEST).replace(out / BEFORE)
