@@ -1,4 +1,4 @@
-"""What a measured figure depends on: the version, the commit and the processor."""
+"""What a measured number depends on: the date, the version, the commit and the processor."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import platform
 import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 
-def provenance() -> dict[str, Any]:
-    """When, with which headcount and on what: date (UTC), version, commit, cpu."""
+def provenance() -> dict[str, str | None]:
+    """Return the date (UTC), the version and commit of headcount, and the name of the processor."""
     from headcount import __version__
 
     return {
@@ -22,20 +21,24 @@ def provenance() -> dict[str, Any]:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout this package runs from, `-dirty` where files differ; None without one."""
+    """Return the commit of the checkout that this package runs from.
+
+    Returns:
+        The short hash, with "-dirty" appended if files differ from it; None outside a git checkout.
+    """
     root = Path(__file__).parents[1]
-    if not (root / ".git").exists():  # installed, perhaps inside some other project's checkout
+    if not (root / ".git").exists():  # installed, perhaps inside the checkout of another project
         return None
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=12", "--exclude=*"]
     try:
-        said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+        output = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
     except (OSError, subprocess.SubprocessError):
         return None
-    return said.strip() or None
+    return output.strip() or None
 
 
 def cpu_name() -> str:
-    """The processor's own name where the system tells it."""
+    """Return the model name of the processor if the system states it, else its architecture."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
