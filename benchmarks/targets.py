@@ -15,7 +15,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from headcount.training.targets import TRUNCATE, density_map
-from headcount.visualization.heatmap import reduce
+from headcount.visualization.heatmap import downsample
 
 LEAST = 1000  # the ratio that is promised
 
@@ -61,7 +61,7 @@ def main() -> None:
     margin = TRUNCATE * given.sigma + 1  # nearer to the border the filter loses part of a head
     size = np.array([given.width, given.height])
     inner = heads[((heads > margin) & (heads < size - margin)).all(axis=1)][:5]
-    by_filter = reduce(filtered(inner, given.height, given.width, given.sigma)[0], given.stride)
+    by_filter = downsample(filtered(inner, given.height, given.width, given.sigma)[0], given.stride)
     by_product = density_map(torch.from_numpy(inner), given.height, given.width, given.stride, given.sigma).numpy()
     difference = np.abs(by_filter - by_product).max() / by_product.max()
 
