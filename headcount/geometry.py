@@ -9,8 +9,8 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-MIN_SCALE = 0.05
-MAX_ENLARGE = 8.0  # per side; without a limit, a strip one pixel high would be enlarged to a wall of noise
+MIN_SCALE, MAX_SCALE = 0.05, 8.0  # factors by which an image may be resized, per side
+MAX_ENLARGE = MAX_SCALE  # without a limit, a strip one pixel high would be enlarged to a wall of noise
 
 
 def enlargement(height: int, width: int, min_side: int) -> float:
@@ -30,7 +30,7 @@ def resize(image: np.ndarray, scale: float) -> np.ndarray:
 
     Args:
         image: uint8 (H,W,3).
-        scale: Factor for both sides, MIN_SCALE to MAX_ENLARGE. At least one pixel per side remains.
+        scale: Factor for both sides, MIN_SCALE to MAX_SCALE. At least one pixel per side remains.
 
     Returns:
         The resized image, or `image` itself if the scale is 1.
@@ -38,8 +38,8 @@ def resize(image: np.ndarray, scale: float) -> np.ndarray:
     Raises:
         ValueError: If the scale is out of range.
     """
-    if not MIN_SCALE <= scale <= MAX_ENLARGE:
-        raise ValueError(f"scale is {scale:g}; it takes {MIN_SCALE:g} to {MAX_ENLARGE:g}")
+    if not MIN_SCALE <= scale <= MAX_SCALE:
+        raise ValueError(f"scale is {scale:g}; it takes {MIN_SCALE:g} to {MAX_SCALE:g}")
     if scale == 1:
         return image
     import cv2
