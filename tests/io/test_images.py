@@ -4,14 +4,12 @@ import io
 import struct
 import subprocess
 import sys
-import threading
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from headcount.inference.prefetch import prefetch
 from headcount.io.images import MediaError, as_image, image_size, list_images, read_image, write_image
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (255, 255, 255)
@@ -188,35 +186,6 @@ def test_images_that_cannot_be_written(tmp_path):
     with pytest.raises(MediaError, match="cannot be written"):
         write_image(tmp_path / "wide.webp", np.zeros((2, 20_000, 3), np.uint8))  # WebP allows 16,383
     assert not (tmp_path / "wide.webp").exists()
-
-
-def test_reading_ahead_gives_the_same_items_and_ends_its_thread():
-    made, closed = [], []
-
-    def items():
-        try:
-            for number in range(100):
-                made.append(number)
-                yield number
-        finally:
-            closed.append(True)
-
-    reader = prefetch(items(), 2)
-    assert [next(reader) for _ in range(3)] == [0, 1, 2]
-    reader.close()
-    assert closed and len(made) <= 3 + 2 + 1 and "reading ahead" not in [t.name for t in threading.enumerate()]
-    assert list(prefetch(items(), 3)) == list(range(100)) and list(prefetch([], 1)) == []
-
-
-def test_reading_ahead_raises_in_its_turn():
-    def items():
-        yield 1
-        raise MediaError("gone")
-
-    reader = prefetch(items(), 5)
-    assert next(reader) == 1
-    with pytest.raises(MediaError, match="gone"):
-        next(reader)
 
 
 def test_importing_images_imports_neither_pillow_nor_opencv():
