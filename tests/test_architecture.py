@@ -24,8 +24,8 @@ LAYERS = (
 )
 TORCH_PACKAGES = {"models", "training", "deployment", "reproduction"}
 HEAVY = {
-    *("torch", "scipy", "onnx", "onnxruntime", "openvino", "h5py", "safetensors", "msgspec", "shapely", "av", "matplotlib"),
-    *("ray", "pyarrow", "pandas", "nncf"),
+    *("torch", "scipy", "onnx", "onnxruntime", "openvino", "h5py", "safetensors", "shapely", "av", "matplotlib"),
+    *("ray", "pyarrow", "pandas", "nncf", "msgspec"),
 }
 
 

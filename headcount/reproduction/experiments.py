@@ -29,6 +29,7 @@ from headcount.inference.engines import TorchEngine
 from headcount.models.complexity import multiply_adds, parameter_count
 from headcount.models.counting_model import CountingModel
 from headcount.models.serialization import load_single
+from headcount.provenance import provenance
 from headcount.reproduction.diagnostics import gradient_norms, mask_iou
 from headcount.reproduction.paper import SETS, Row
 from headcount.training import checkpoint
@@ -39,9 +40,8 @@ from headcount.training.config import (
     check_same,
     load_recipe,
     override,
-    run_environment,
 )
-from headcount.training.dataset import Crops, Picture, open_pictures
+from headcount.training.dataset import Crops, TrainingImage, open_images
 from headcount.training.trainer import train
 
 SIZE = (576, 768)  # at which multiply-adds are stated
@@ -138,13 +138,13 @@ def configure(job: Job, lab: Lab) -> TrainConfig:
     if job.set == "ucf_cc_50" and lab.budget == "short":
         changes = [*changes, "steps=60", "eval_every=30", "lr=5e-5", "lr_pretrained=2e-5"]
     config = override(config, changes)
-    config.seed = job.seed
+    sets = {job.set: SetConfig(data.folder, data.format, job.split("train"), job.split("val"))}
+    config = replace(config, seed=job.seed, sets=sets)
     if config.crops_per_image == 200:
-        config.crops_per_image = data.crops
-    config.sets = {job.set: SetConfig(data.folder, data.format, job.split("train"), job.split("val"))}
+        config = replace(config, crops_per_image=data.crops)
     start = beginning(job, lab.budget)
     if start:
-        config.start, config.start_part = str(lab.run(start[0]) / "best"), start[1]
+        config = replace(config, start=str(lab.run(start[0]) / "best"), start_part=start[1])
     return config
 
 
@@ -171,7 +171,7 @@ def perform(job: Job, lab: Lab) -> dict[str, Any]:
     draft = run / "result.json.new"
     draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     draft.replace(run / "result.json")
-    checkpoint.forget(run)  # a finished run has no use for it, and it is the largest file
+    checkpoint.delete(run)  # a finished run has no use for it, and it is the largest file
     return result
 
 
@@ -186,7 +186,7 @@ def measure(job: Job, config: TrainConfig, lab: Lab) -> dict[str, Any]:
     if not filecmp.cmp(run / "best" / "model.safetensors", run / "last" / "model.safetensors", shallow=False):
         counters["last"] = Counter(TorchEngine(load_single(run / "last"), precision_of(config)))
     reports = {name: slim(evaluate(test, counter)) for name, counter in counters.items()}
-    pictures = open_pictures(val, config.data)
+    pictures = open_images(val, config.data)
     crops = Crops([(1.0, pictures)], config.data, best.stride, config.seed)
     return {
         "job": asdict(job),
@@ -204,7 +204,7 @@ def measure(job: Job, config: TrainConfig, lab: Lab) -> dict[str, Any]:
         "test_last": reports.get("last", reports["best"]),
         "mask_iou": finite(masks(best, pictures, config)),
         "gradient_norms": gradient_norms(best, default_collate([crops[i] for i in range(4)]), config.loss),
-        **run_environment(),
+        **provenance(),
     }
 
 
@@ -237,7 +237,7 @@ def training_log(run: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
 
 
-def masks(model: CountingModel, pictures: list[Picture], config: TrainConfig) -> float:
+def masks(model: CountingModel, pictures: list[TrainingImage], config: TrainConfig) -> float:
     """mask_iou in the precision that the network trained in."""
     with torch.autocast(model.mean.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         return mask_iou(model, pictures, config.data)

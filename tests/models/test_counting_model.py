@@ -262,7 +262,7 @@ def spoil_setting(folder):
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 200), "header"),
         (lambda folder: (folder / "config.json").write_text("{"), "line 1"),
         (lambda folder: (folder / "config.json").write_text("[1]"), "it takes a table of settings"),
-        (lambda folder: (folder / "config.json").write_text('{"width": "wide"}'), "width is 'wide'; it takes an integer"),
+        (lambda folder: (folder / "config.json").write_text('{"width": "wide"}'), "width is 'wide'; it takes"),
         (spoil_setting, "model settings: unknown setting depth"),
         (spoil_other_network, "head.mask.0.0.weight"),
         (spoil_shape, "head.density.0.0.bias"),

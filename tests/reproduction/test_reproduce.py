@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from headcount.io.images import read_image
 from headcount.reproduction import experiments, paper, report, reproduce
 from headcount.reproduction.experiments import Job, Lab
 from headcount.training.config import RECIPES, TrainError, check_same, load_recipe
-from headcount.training.trainer import Run
+from headcount.training.trainer import Trainer
 
 RECIPES_OF_ROWS = {row.recipe for table in paper.TABLES.values() for row in table.rows if row.recipe}
 
@@ -138,14 +139,14 @@ def test_a_killed_run_goes_on_where_it_was(made, data, tmp_path, monkeypatch):
 
 def test_ctrl_c_in_training_saves_and_measures_nothing(data, tmp_path, monkeypatch):
     place, job = Lab(data, "smoke", tmp_path), Job("baseline-1", "part_A")
-    learn = Run.learn
+    learn = Trainer.train_step
 
     def interrupted(run, batch):
         os.kill(os.getpid(), signal.SIGINT)
         return learn(run, batch)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Run, "learn", interrupted)
+        patch.setattr(Trainer, "train_step", interrupted)
         with pytest.raises(KeyboardInterrupt):
             experiments.perform(job, place)
     assert place.result(job) is None and (place.run(job) / "state.safetensors").exists()
@@ -168,7 +169,7 @@ def test_pictures_seen_in_part_a_are_taken_out_of_the_folds_that_began_with_it(t
 def test_a_run_of_other_settings_is_refused(made, data):
     out, _ = made
     config = experiments.configure(Job("solution-5", "part_A"), Lab(data, "smoke", out))
-    config.lr = 0.5
+    config = replace(config, lr=0.5)
     with pytest.raises(TrainError, match=r"solution-5.part_A-1: was run with other settings \(lr\); take those"):
         check_same(config, out / "smoke" / "solution-5" / "part_A-1")
 
@@ -219,9 +220,8 @@ def test_rows_of_table_one_differ_in_their_fusion_alone():
     """What is compared is the fusion: every other setting is the same."""
     rows = [load_recipe(row.recipe) for row in paper.TABLES["table1"].rows if not row.recipe.endswith("printed")]
     assert len({config.model.fusion for config in rows}) == 7
-    for config in rows:
-        config.name = config.model.name = config.model.fusion = ""
-        assert config == rows[0]
+    rest = [replace(config, name="", model=replace(config.model, name="", fusion="")) for config in rows]
+    assert all(config == rest[0] for config in rest)
 
 
 def test_the_printed_recipe_is_the_papers():
