@@ -47,7 +47,7 @@ def device_name() -> str:
 
 
 def git_commit() -> str | None:
-    """The commit of the checkout that this package runs from, with `-dirty` if files differ; None outside a checkout."""
+    """The commit of the checkout this package runs from, with `-dirty` if files differ; None outside a checkout."""
     root = Path(__file__).parents[1]
     if not (root / ".git").exists():  # installed, perhaps inside some other project's checkout
         return None
