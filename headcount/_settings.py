@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from types import UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
+Hint = Any  # the type of a field, such as int or tuple[float, ...]
 Path = tuple[str | int, ...]  # keys and list indices that lead to a value
 
 NAMES = {int: ("an integer", "integers"), float: ("a number", "numbers"), str: ("text", "texts")}
@@ -31,10 +32,10 @@ def read_settings(kind: type[T], values: object, where: str) -> T:
         SettingsError: A table is not a table, a setting is unknown, or a value has the wrong type. Booleans are not
             numbers, and numbers are not text.
     """
-    return _read(kind, values, where, ())
+    return cast(T, _read(kind, values, where, ()))
 
 
-def _read(hint: Any, values: Any, where: str, path: Path) -> Any:
+def _read(hint: Hint, values: object, where: str, path: Path) -> object:
     """`values` as the type `hint`; `path` says where in the settings they are."""
     if is_dataclass(hint):
         return _read_table(hint, values, where, path)
@@ -49,7 +50,7 @@ def _read(hint: Any, values: Any, where: str, path: Path) -> Any:
     return tuple(_read(item, value, where, (*path, index)) for index, value in enumerate(values))
 
 
-def _read_table(kind: Any, values: Any, where: str, path: Path) -> Any:
+def _read_table(kind: Hint, values: object, where: str, path: Path) -> object:
     """The dataclass `kind` from a table."""
     table, hints = _table(values, where, path), get_type_hints(kind)
     known = [field.name for field in fields(kind)]
@@ -59,7 +60,7 @@ def _read_table(kind: Any, values: Any, where: str, path: Path) -> Any:
     return kind(**{name: _read(hints[name], value, where, (*path, name)) for name, value in table.items()})
 
 
-def _read_value(hint: Any, value: Any, where: str, path: Path) -> Any:
+def _read_value(hint: Hint, value: object, where: str, path: Path) -> object:
     """A scalar or a list of scalars."""
     import msgspec
 
@@ -69,17 +70,18 @@ def _read_value(hint: Any, value: Any, where: str, path: Path) -> Any:
         index = re.search(r"`\$\[(\d+)\]`", str(error))  # "Expected `int`, got `str` - at `$[0]`"
         if index is not None:
             element = int(index[1])
-            hint, value, path = _element(hint), value[element], (*path, element)
+            value = cast(Sequence[object], value)[element]
+            hint, path = _element(hint), (*path, element)
         raise SettingsError(f"{_subject(where, path)} is {value!r}; it takes {describe(hint)}") from None
 
 
-def _table(values: Any, where: str, path: Path) -> Mapping[str, Any]:
+def _table(values: object, where: str, path: Path) -> Mapping[str, object]:
     if not isinstance(values, Mapping):
         raise SettingsError(f"{_subject(where, path)} is {values!r}; it takes a table of settings")
     return values
 
 
-def _dataclass_item(hint: Any) -> Any:
+def _dataclass_item(hint: Hint) -> Hint | None:
     """The dataclass that a tuple[X, ...] or a dict[str, X] holds, or None."""
     if get_origin(hint) not in (dict, tuple):
         return None
@@ -87,19 +89,19 @@ def _dataclass_item(hint: Any) -> Any:
     return item if is_dataclass(item) else None
 
 
-def _element(hint: Any) -> Any:
+def _element(hint: Hint) -> Hint:
     """The type of the elements of a tuple. All tuples of settings are of one type."""
     return get_args(_without_none(hint))[0]
 
 
-def _without_none(hint: Any) -> Any:
+def _without_none(hint: Hint) -> Hint:
     """X of an optional X."""
     if get_origin(hint) in (Union, UnionType):
         return next(option for option in get_args(hint) if option is not type(None))
     return hint
 
 
-def describe(hint: Any) -> str:
+def describe(hint: Hint) -> str:
     """What a setting of the type `hint` takes, in words: "an integer", "a list of 2 numbers".
 
     Args:

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -139,8 +139,12 @@ def export(
     model = model.cpu().float().eval()
     with torch.inference_mode():
         meta = describe(model, folder)
-    given: dict[str, Any] = {"name": name, "data": data, "metrics": None if metrics is None else dict(metrics)}
-    meta = replace(meta, **{key: value for key, value in given.items() if value is not None})
+    meta = replace(
+        meta,
+        name=meta.name if name is None else name,
+        data=meta.data if data is None else data,
+        metrics=meta.metrics if metrics is None else dict(metrics),
+    )
     program = trace(model)
     for key, value in meta.to_strings().items():
         program.metadata_props.add(key=key, value=value)

@@ -22,13 +22,15 @@ from headcount.training.config import TrainError
 NEWEST, PREVIOUS, NUMBERS = "state.safetensors", "state.before.safetensors", "state.json"
 DAMAGED, LOCK = "state.damaged.safetensors", ".lock"
 
+Numbers = dict[str, Any]  # as JSON holds them
+
 
 def exists(out: Path) -> bool:
     """Whether a run folder holds a state."""
     return any((out / name).exists() for name in (NEWEST, PREVIOUS))
 
 
-def write(out: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+def write(out: Path, tensors: dict[str, Tensor], numbers: Numbers) -> None:
     """Save a state as the newest one. The newest so far becomes its predecessor.
 
     Args:
@@ -49,7 +51,7 @@ def write(out: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> Non
     (out / f"{NUMBERS}.new").replace(out / NUMBERS)
 
 
-def read(out: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
+def read(out: Path) -> tuple[Numbers, dict[str, Tensor], str]:
     """Read the newest state, or its predecessor if the newest cannot be read.
 
     Returns:
@@ -67,7 +69,7 @@ def read(out: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
     raise TrainError(f"{problems[0]}; start a new run in another folder")
 
 
-def read_file(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_file(file: Path) -> tuple[Numbers, dict[str, Tensor]]:
     """Read the numbers and tensors of one file.
 
     Raises:

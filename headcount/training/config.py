@@ -7,7 +7,6 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from headcount._settings import SettingsError, read_settings
 from headcount.models.counting_model import ModelConfig
@@ -255,7 +254,7 @@ def check_same(config: TrainConfig, out: Path) -> None:
         )
 
 
-def _comparable(config: TrainConfig) -> dict[str, Any]:
+def _comparable(config: TrainConfig) -> dict[str, object]:
     """The settings as plain values, with paths resolved."""
     values = asdict(config)
     for key in ("start", "teacher"):
@@ -264,7 +263,7 @@ def _comparable(config: TrainConfig) -> dict[str, Any]:
     return values
 
 
-def _read_recipe(recipe: str | Path, depth: int = 0) -> tuple[dict[str, Any], Path]:
+def _read_recipe(recipe: str | Path, depth: int = 0) -> tuple[dict[str, object], Path]:
     """The settings of a recipe on top of those of its base, and the file."""
     path = Path(recipe)
     if not path.suffix:
@@ -286,10 +285,12 @@ def _read_recipe(recipe: str | Path, depth: int = 0) -> tuple[dict[str, Any], Pa
     return _merge(inherited, values), path
 
 
-def _merge(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(values: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
     """`values` with `changes` on top, table by table. The data sets of `changes` replace all others."""
     merged = dict(values)
     for name, value in changes.items():
-        both_tables = isinstance(value, dict) and isinstance(merged.get(name), dict)
-        merged[name] = _merge(merged[name], value) if both_tables and name != "sets" else value
+        base = merged.get(name)
+        if isinstance(value, dict) and isinstance(base, dict) and name != "sets":
+            value = _merge(base, value)
+        merged[name] = value
     return merged

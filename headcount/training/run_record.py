@@ -8,7 +8,7 @@ import math
 import sys
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -140,7 +140,7 @@ def save_state(
     checkpoint.write(out, tensors, numbers)
 
 
-def read_progress(numbers: dict[str, Any], total: int) -> Progress:
+def read_progress(numbers: checkpoint.Numbers, total: int) -> Progress:
     """The progress that a state was saved at.
 
     Args:
@@ -157,7 +157,7 @@ def read_progress(numbers: dict[str, Any], total: int) -> Progress:
     )
 
 
-def check_fingerprint(out: Path, numbers: dict[str, Any], fingerprint: str) -> None:
+def check_fingerprint(out: Path, numbers: checkpoint.Numbers, fingerprint: str) -> None:
     """Refuse to resume on other data than the state was saved on.
 
     Raises:
