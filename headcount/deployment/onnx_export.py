@@ -153,7 +153,7 @@ def export(
     # Not io.files.atomic_write: engines open the draft by its name, which must end in .onnx, before it is complete.
     draft = path.with_name(f".{path.stem}.new.onnx")
     try:
-        report = check(model, draft, program, half=precision != "fp32")
+        report = verify(model, draft, program, half=precision != "fp32")
         if photos:
             calibration, held_out = photos
             change = to_int8(draft, program, meta, calibration, held_out, progress)
@@ -323,7 +323,7 @@ def in_half(program: ModelProto) -> ModelProto:
     return half
 
 
-def check(model: nn.Module, path: Path, program: ModelProto, half: bool) -> ExportReport:
+def verify(model: nn.Module, path: Path, program: ModelProto, half: bool) -> ExportReport:
     """Write the graph to `path` and compare its counts with the model's.
 
     Args:

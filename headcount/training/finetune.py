@@ -93,11 +93,11 @@ class FinetuneReport:
         return "\n".join([*lines, *self.verdict()])
 
     def verdict(self) -> list[str]:
-        """What the errors mean, in one or two lines."""
+        """What the errors mean, in two or three lines."""
         effort = f"{self.photos['train']} images, {self.steps} steps, {self.seconds / 60:.1f} minutes"
         if not self.improved:
             return [f"your images did not improve it ({effort}):", f"{self.checkpoint} is {self.start}, unchanged"]
-        lines = [f"trained on {effort}; the held-out images chose the model, so their error is optimistic"]
+        lines = [f"trained on {effort};", "the held-out images chose the model, so their error is optimistic"]
         if self.check_before and self.check_after and self.check_after.mae >= self.check_before.mae:
             lines.append("on the unseen images it is no better: mark more images before you trust it")
         return lines
