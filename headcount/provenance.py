@@ -1,15 +1,25 @@
-"""What a measured number depends on: the date, the version, the commit and the processor."""
+"""What a measured figure depends on: the versions, the commit and the hardware."""
 
 from __future__ import annotations
 
 import platform
 import subprocess
+import sys
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
+from typing import Any
+
+PACKAGES = {"numpy": "numpy", "opencv": "cv2", "torch": "torch"}  # name in the record -> module
 
 
-def provenance() -> dict[str, str | None]:
-    """Return the date (UTC), the version and commit of headcount, and the name of the processor."""
+def provenance() -> dict[str, Any]:
+    """Return what a run or a measurement depends on, for its record.
+
+    Returns:
+        date (UTC), version of headcount, commit, cpu, device (the GPU that torch uses, else the cpu) and versions (of
+        Python and packages). torch is recorded only where this process has loaded it.
+    """
     from headcount import __version__
 
     return {
@@ -17,7 +27,23 @@ def provenance() -> dict[str, str | None]:
         "version": __version__,
         "commit": git_commit(),
         "cpu": cpu_name(),
+        "device": device_name(),
+        "versions": {"headcount": __version__, "python": platform.python_version(), **package_versions()},
     }
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on. torch is left out unless it is loaded."""
+    used = {name: module for name, module in PACKAGES.items() if module != "torch" or module in sys.modules}
+    return {name: str(import_module(module).__version__) for name, module in used.items()}
+
+
+def device_name() -> str:
+    """The GPU that torch computes on, or the processor. torch is not imported for this."""
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        return str(torch.cuda.get_device_name())
+    return cpu_name()
 
 
 def git_commit() -> str | None:

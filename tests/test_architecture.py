@@ -12,7 +12,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "headcount"
 # Each layer imports from the layers below it and from nowhere else.
 LAYERS = (
-    {"__init__", "_extras", "_lazy"},
+    {"__init__", "_extras", "_lazy", "_settings"},
     {"io", "visualization", "geometry", "provenance"},
     {"models", "regions", "datasets", "synthetic"},
     {"inference"},
@@ -25,7 +25,7 @@ LAYERS = (
 TORCH_PACKAGES = {"models", "training", "deployment", "reproduction"}
 HEAVY = {
     *("torch", "scipy", "onnx", "onnxruntime", "openvino", "h5py", "safetensors", "shapely", "av", "matplotlib"),
-    *("ray", "pyarrow", "pandas", "nncf"),
+    *("ray", "pyarrow", "pandas", "nncf", "msgspec"),
 }
 
 

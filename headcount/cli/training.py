@@ -121,7 +121,7 @@ def train(
     with usage_errors():
         config = override(load_recipe(recipe), settings)
     best = run(config, data, out or Path("runs") / Path(recipe).stem, resume, backbone_weights, force=force)
-    if not ProcessGroup().writes:
+    if not ProcessGroup().is_main:
         return 0
     if not best.exists():
         say(f"stopped before the first validation; go on with: headcount train --resume --out {best.parent} ...")
