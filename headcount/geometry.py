@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 MAX_ENLARGE = 8.0  # times, a side: a strip one pixel high is not made a wall of noise
+MIN_SCALE = 0.05  # the smallest factor that `resize` takes
 
 
 def enlargement(height: int, width: int, min_side: int) -> float:
@@ -22,8 +23,8 @@ def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
 def resize(image: np.ndarray, scale: float) -> np.ndarray:
     """`image` (H,W,3) with its sides times `scale`. Larger ones are made as training's validation makes them, bilinear:
     another filter would be another picture to the model."""
-    if not 0.05 <= scale <= MAX_ENLARGE:
-        raise ValueError(f"scale is {scale:g}; it takes 0.05 to {MAX_ENLARGE:g}")
+    if not MIN_SCALE <= scale <= MAX_ENLARGE:
+        raise ValueError(f"scale is {scale:g}; it takes {MIN_SCALE:g} to {MAX_ENLARGE:g}")
     if scale == 1:
         return image
     import cv2
@@ -72,3 +73,24 @@ def inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):  # level edges: they never span
         crossing = x1 + (y - y1) * (x2 - x1) / (y2 - y1)
     return (spans & (x < crossing)).sum(axis=1) % 2 == 1
+
+
+def parse_polygon(text: str) -> list[tuple[float, float]]:
+    """Parse the corners of a polygon, written as "0,0 400,0 400,300".
+
+    Args:
+        text: Three or more corners x,y in pixels, separated by spaces.
+
+    Returns:
+        The corners, x then y.
+
+    Raises:
+        ValueError: If the text is anything else; one line.
+    """
+    try:
+        corners = [(float(x), float(y)) for x, y in (corner.split(",") for corner in text.split())]
+    except ValueError:
+        corners = []
+    if len(corners) < 3:
+        raise ValueError(f'roi "{text}": give at least three corners x,y: "0,0 400,0 400,300"')
+    return corners
