@@ -12,7 +12,7 @@ import json
 import time
 from collections.abc import Iterable, Iterator, Sequence
 
-from headcount.cli.count_command import check_numbers
+from headcount.cli.count_plan import check_numbers
 from headcount.cli.interrupts import Interrupts
 from headcount.cli.messages import UsageError, print_message, usage_errors
 from headcount.cli.options import CountOptions, RayOptions

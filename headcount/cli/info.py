@@ -41,8 +41,9 @@ def info(*, model: Path | None = None) -> int:
         "file": str(path),
         **model_lines(opened.meta),
     }
-    for key, value in lines.items():
-        print(f"{key:<13} {value}")
+    width = max(map(len, lines))
+    for name, text in lines.items():
+        print(f"{name:<{width}}  {text}")
     return 0
 
 
