@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, ParamSpec
 
 import numpy as np
 
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 MAX_PENDING = 4  # overlays that may wait to be drawn
 
+P = ParamSpec("P")
 Polygon = list[tuple[float, float]]
 
 
@@ -266,9 +267,9 @@ class BackgroundThread:
             self.wait_until_pending(0)
         self.executor.shutdown()
 
-    def submit(self, function: Callable[..., None], *arguments: Any) -> None:
+    def submit(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
         """Schedule a function. Blocks while more than MAX_PENDING functions are waiting."""
-        self.pending.append(self.executor.submit(function, *arguments))
+        self.pending.append(self.executor.submit(function, *args, **kwargs))
         self.wait_until_pending(MAX_PENDING)
 
     def wait_until_pending(self, limit: int) -> None:

@@ -28,6 +28,8 @@ from headcount.inference.result import Row
 READERS = 16  # parts that are read at the same time, since an object store answers slowly
 MANIFEST = "manifest.json"
 
+Settings = dict[str, Any]  # name -> value, as in the manifest
+
 
 @dataclass(frozen=True)
 class Part:
@@ -52,9 +54,7 @@ def output_folder(path: Path | None) -> Folder:
     return Folder(address if "://" in address else os.path.abspath(address))
 
 
-def prepare_folder(
-    out: Folder, inputs: Sequence[str], options: CountOptions, ray_options: RayOptions
-) -> dict[str, Any]:
+def prepare_folder(out: Folder, inputs: Sequence[str], options: CountOptions, ray_options: RayOptions) -> Settings:
     """Write the manifest, and in a new folder the model, for the workers.
 
     Args:
@@ -75,7 +75,7 @@ def prepare_folder(
     text = out.read(MANIFEST)
     if text is None and out.names():
         raise ValueError(f"{out.address}: holds other files; give --out a new folder")
-    manifest: dict[str, Any] = json.loads(text) if text else {"settings": settings, "sources": []}
+    manifest: Settings = json.loads(text) if text else {"settings": settings, "sources": []}
     for name, value in settings.items():
         if (before := manifest["settings"].get(name)) != value:
             raise ValueError(
@@ -92,7 +92,7 @@ def prepare_folder(
     return settings
 
 
-def run_settings(path: Path, model: dict[str, bytes], options: CountOptions, ray_options: RayOptions) -> dict[str, Any]:
+def run_settings(path: Path, model: dict[str, bytes], options: CountOptions, ray_options: RayOptions) -> Settings:
     """The settings that all runs into a folder must share."""
     roi = None if options.roi is None else [list(corner) for corner in parse_polygon(options.roi)]
     return {
