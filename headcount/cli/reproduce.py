@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import cyclopts
 
 from headcount.cli.app import MODELS, app
+from headcount.cli.messages import print_message
 from headcount.cli.options import Repeatable
 
 
@@ -38,8 +39,13 @@ def reproduce(
         only: Train only this recipe of those that the target needs, or report to train nothing. Repeat the option for
             several recipes. All finished runs are reported in any case.
     """
-    from headcount.reproduction.reproduce import reproduce as make_target
+    from headcount.reproduction.experiments import Interrupted
+    from headcount.reproduction.pipeline import reproduce as reproduce_target
 
-    for path in make_target(target, data, budget, out, backbone_weights, seed, only):
-        print(path)
+    try:
+        for path in reproduce_target(target, data, budget, out, backbone_weights, seed, only):
+            print(path)
+    except Interrupted as interrupted:
+        print_message(str(interrupted))
+        return 130
     return 0
