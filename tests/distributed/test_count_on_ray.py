@@ -302,6 +302,7 @@ def test_no_cluster_is_one_line(address, photos, model, tmp_path, capsys):
         (["photos", "--out", "x", "--resume"], "resumes automatically"),
         (["photos", "--out", "x", "--overlay", "drawn"], "--overlay"),
         (["photos", "--out", "x", "--part", "0"], "--part"),
+        (["photos", "--out", "x", "--worker-cpus", "0"], "--worker-cpus 0"),
         (["photos", "--out", "photos"], "holds other files"),
     ],
 )
