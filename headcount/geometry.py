@@ -122,3 +122,24 @@ def inside(points: np.ndarray, polygon: np.ndarray) -> np.ndarray:
     with np.errstate(divide="ignore", invalid="ignore"):  # level edges divide by zero, but never cross
         crossing = x1 + (y - y1) * (x2 - x1) / (y2 - y1)
     return (crosses & (x < crossing)).sum(axis=1) % 2 == 1
+
+
+def parse_polygon(text: str) -> list[tuple[float, float]]:
+    """Parse the corners of a polygon, written as "0,0 400,0 400,300".
+
+    Args:
+        text: Three or more corners x,y in pixels, separated by spaces.
+
+    Returns:
+        The corners, x then y.
+
+    Raises:
+        ValueError: If the text is anything else; one line.
+    """
+    try:
+        corners = [(float(x), float(y)) for x, y in (corner.split(",") for corner in text.split())]
+    except ValueError:
+        corners = []
+    if len(corners) < 3:
+        raise ValueError(f'roi "{text}": give at least three corners x,y: "0,0 400,0 400,300"')
+    return corners
