@@ -113,7 +113,7 @@ def keyed(tmp_path_factory):
     """Ten seconds at 25 frames per second with a keyframe every second and B-frames between, as phones write them."""
     path = tmp_path_factory.mktemp("keyed") / "keyed.mp4"
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"g": "25", "bf": "3", "preset": "veryfast"})
+        stream = container.add_stream("libx264", rate=25, options={"g": "25", "bf": "3", "sc_threshold": "0"})
         stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
         for shade in range(250):
             frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), shade, np.uint8), format="rgb24")
