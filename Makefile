@@ -30,7 +30,7 @@ wheel: .venv/.dev
 lowest: .venv/.dev
 	rm -rf build/lowest
 	$(PYTHON) -m venv build/lowest
-	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct '.[serve,video,onnxruntime,plot]'
+	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct '.[serve,onnxruntime,plot]'
 	cd build && lowest/bin/python ../tests/smoke.py
 
 # What continuous integration runs.

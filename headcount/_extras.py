@@ -5,7 +5,6 @@ EXTRAS = {
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"),
     **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
     **dict.fromkeys(("torch", "safetensors", "filelock", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
-    "av": "video",
     "h5py": "peers",
     "matplotlib": "plot",
     "nncf": "int8",
