@@ -17,6 +17,12 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Build the documentation into site/. Warnings are errors; --strict does not cover those about docstrings.
+docs: .venv/.docs
+	mkdir -p build
+	$(BIN)/zensical build --strict --clean 2>build/docs.log || { cat build/docs.log; exit 1; }
+	! grep griffe: build/docs.log
+
 # Build the wheel and the sdist, install the wheel into a fresh environment, and count with it there.
 wheel: .venv/.dev
 	rm -rf dist build/wheel
@@ -46,6 +52,10 @@ check: lint test docs wheel lowest
 
 .venv/.dev: .venv/.core
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.docs: .venv/.core
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:
