@@ -11,9 +11,10 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from headcount.io.files import atomic_write
-from headcount.models.counting_model import CountingModel, JsonObject
+from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.serialization import load, save
 
@@ -99,7 +100,7 @@ def checkpoint_of(run: Path) -> Path:
     return run if (run / "model.safetensors").exists() else run / "best"
 
 
-def read_record(run: Path) -> JsonObject:
+def read_record(run: Path) -> dict[str, Any]:
     """run.json of a run. Raises ValueError."""
     try:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))

@@ -7,27 +7,28 @@ image grey if the backbone needs it, pads it to a size that the backbone takes, 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headcount._settings import SettingsError
 from headcount.models.backbones import BACKBONES
 from headcount.models.backbones.base import ImageNetwork
 from headcount.models.csrnet import CSRNet
 from headcount.models.fusion import FUSIONS, Fused, Fusion
 from headcount.models.mcnn import MCNN
 
-JsonObject = dict[str, Any]  # parsed from JSON or TOML
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's and Pillow's grey
 
 # Published networks that give the density themselves, so no fusion head follows them.
 BASELINES: dict[str, type[ImageNetwork]] = {"mcnn": MCNN, "csrnet": CSRNet}
 
 
-@dataclass
+@dataclass(frozen=True)
 class ModelConfig:
     """Everything a network is built from.
 
@@ -57,15 +58,21 @@ class ModelConfig:
     std: tuple[float, ...] | None = None
 
 
-def without_density_scale(settings: JsonObject) -> JsonObject:
+def without_density_scale(settings: object, where: str) -> object:
     """Model settings without `density_scale`, which files written by older versions still contain.
 
+    Args:
+        settings: parsed from JSON or TOML.
+        where: the file or option that they come from, for the message.
+
     Raises:
-        ValueError: it is not 1, so it would change the counts.
+        SettingsError: it is not 1, so it would change the counts.
     """
-    scale = settings.get("density_scale", 1.0)
+    if not isinstance(settings, Mapping) or "density_scale" not in settings:
+        return settings
+    scale = settings["density_scale"]
     if scale != 1:
-        raise ValueError(f"model setting density_scale is {scale!r}; it is no longer supported, only 1.0 can be loaded")
+        raise SettingsError(f"{where}: density_scale is {scale!r}; it is no longer supported, only 1.0 can be loaded")
     return {name: value for name, value in settings.items() if name != "density_scale"}
 
 

@@ -3,49 +3,43 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
-from headcount.io.files import flush, single_line
-from headcount.models.counting_model import CountingModel, JsonObject, ModelConfig, without_density_scale
+from headcount._settings import read_settings
+from headcount.io.files import flush_to_disk, single_line
+from headcount.models.counting_model import CountingModel, ModelConfig, without_density_scale
 from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.mcnn import load_published_mcnn
 
 
-def config_from_dict(values: JsonObject) -> ModelConfig:
+def config_from_dict(values: object) -> ModelConfig:
     """A ModelConfig from parsed JSON or TOML.
 
     Raises:
-        ValueError: a setting is unknown or no longer supported, or `values` is no table.
+        ValueError: a setting is unknown, no longer supported or has a value of the wrong type; the message names it.
     """
-    if not isinstance(values, dict):
-        raise ValueError(f"model settings are {values!r}, not a table")
-    values = without_density_scale(values)
-    unknown = set(values) - {f.name for f in fields(ModelConfig)}
-    if unknown:
-        raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return ModelConfig(**values)
+    where = "model settings"
+    return read_settings(ModelConfig, without_density_scale(values, where), where)
 
 
-def build(values: JsonObject) -> CountingModel | Ensemble:
+def build(values: object) -> CountingModel | Ensemble:
     """The untrained network that settings describe.
 
     Args:
         values: the fields of a ModelConfig or an EnsembleConfig, parsed from JSON.
 
     Raises:
-        ValueError: the settings do not describe a network.
+        ValueError: the settings are wrong, or they describe no network that can be built.
     """
     if not isinstance(values, dict) or "members" not in values:
         return CountingModel(config_from_dict(values))
-    members = values["members"]
-    if not isinstance(members, list) or set(values) - {f.name for f in fields(EnsembleConfig)}:
-        raise ValueError("an ensemble's settings are members, a list, and weights, name, min_side and shrink")
-    members, weights = tuple(config_from_dict(member) for member in members), tuple(values.get("weights") or ())
-    return Ensemble(EnsembleConfig(**{**values, "members": members, "weights": weights}))
+    where, members = "ensemble settings", values["members"]
+    if isinstance(members, list):
+        members = [without_density_scale(member, where) for member in members]
+    return Ensemble(read_settings(EnsembleConfig, {**values, "members": members}, where))
 
 
 def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
@@ -68,7 +62,7 @@ def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str,
     save_file(state, folder / "model.safetensors.new", metadata={"format": "pt"})
     (folder / "config.json.new").write_text(text)
     for name in ("model.safetensors", "config.json"):
-        flush(folder / f"{name}.new")
+        flush_to_disk(folder / f"{name}.new")
     (folder / "calibration.json").unlink(missing_ok=True)
     if config.exists() and config.read_bytes() != text.encode():
         config.unlink()
