@@ -79,7 +79,7 @@ def test_it_is_exported_and_comes_back(both, tmp_path):
     assert isinstance(again, Ensemble)
     before, after = (Counter(TorchEngine(model)).count(IMAGE).count for model in (load(both), again))
     assert after == pytest.approx(before, rel=0.002)
-    with pytest.raises(ValueError, match="both.onnx: is several networks, which are not trained together"):
+    with pytest.raises(ValueError, match="both.onnx: is an ensemble; only single networks can be trained"):
         open_start(tmp_path / "both.onnx")
 
 
