@@ -2,6 +2,7 @@
 
 EXTRAS = {
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"),
+    "platformdirs": "serve",
     **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
     **dict.fromkeys(("torch", "safetensors", "filelock", "scipy", "onnx", "onnxscript"), "train"),
     "av": "video",

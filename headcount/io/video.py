@@ -177,7 +177,11 @@ def read_frames(
     return file_frames(source, wanted)
 
 
-def file_frames(source: Source, every: Every) -> Generator[Frame, None, None]:
+def file_frames(
+    source: Source, every: Every, on_frame: Callable[[], None] = lambda: None
+) -> Generator[Frame, None, None]:
+    """The wanted frames of a file, as `read_frames`. `on_frame` is called for each decoded frame, wanted or not; what
+    it raises ends the reading."""
     import cv2
 
     video = open_capture(source)
@@ -190,6 +194,7 @@ def file_frames(source: Source, every: Every) -> Generator[Frame, None, None]:
                 start = max(0.0, video.get(cv2.CAP_PROP_PTS) / length.fps - last)
             elif passed:
                 damaged += 1
+            on_frame()
             if (due := every.due(index, last)) > moment:  # the others are not even converted
                 ok, bgr = video.retrieve()
                 if ok:
