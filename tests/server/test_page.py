@@ -22,7 +22,8 @@ PATIENCE = 60_000  # milliseconds; the machine may be busy
 expect.set_options(timeout=PATIENCE)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="testing the page needs chromium on PATH")
+if CHROMIUM is None:
+    pytest.skip("testing the page needs chromium on PATH", allow_module_level=True)
 
 # Records the object URLs that the page has not revoked yet.
 WATCH_URLS = """window.urls = new Set();
@@ -48,7 +49,9 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """visit(address, **context) opens a page. Afterwards, none may have loaded anything from elsewhere or logged an error."""
+    """visit(address, **context) opens a page.
+
+    Afterwards, no page may have loaded anything from elsewhere or logged an error."""
     contexts, wrong = [], []
 
     def visit(address, **options):
