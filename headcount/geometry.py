@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-MIN_SCALE, MAX_SCALE = 0.05, 8.0  # factors by which an image may be resized, per side
-MAX_ENLARGE = MAX_SCALE  # a strip one pixel high is not made a wall of noise
+MIN_SCALE = 0.05
+MAX_ENLARGE = 8.0  # times, a side: a strip one pixel high is not made a wall of noise
 
 
 def enlargement(height: int, width: int, min_side: int) -> float:
@@ -23,8 +23,8 @@ def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
 def resize(image: np.ndarray, scale: float) -> np.ndarray:
     """`image` (H,W,3) with its sides times `scale`. Larger ones are made as training's validation makes them, bilinear:
     another filter would be another picture to the model."""
-    if not MIN_SCALE <= scale <= MAX_SCALE:
-        raise ValueError(f"scale is {scale:g}; it takes {MIN_SCALE:g} to {MAX_SCALE:g}")
+    if not MIN_SCALE <= scale <= MAX_ENLARGE:
+        raise ValueError(f"scale is {scale:g}; it takes {MIN_SCALE:g} to {MAX_ENLARGE:g}")
     if scale == 1:
         return image
     import cv2

@@ -23,12 +23,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import cyclopts
 
 from headcount.cli.output import Interrupts, UsageError, progress, say, usage_errors
 from headcount.inference.result import Row
+
+if TYPE_CHECKING:
+    from headcount.distributed.worker import RunSettings
 
 MOST_TASKS = 10_000  # that Ray is given; of more shards, several are one task
 STORE = 256 << 20  # bytes of shared memory that a local Ray takes: only numbers go through it
@@ -73,7 +76,7 @@ class RayOptions:
 def count_on_ray(inputs: tuple[str, ...], options: Any, scale: RayOptions) -> int:
     """Count what the command line names (`options`: a tally.CountOptions) on a Ray cluster; returns the exit code.
     Raises UsageError for what cannot be asked for, ValueError for what stops the whole run."""
-    from headcount.distributed.worker import Job
+    from headcount.distributed.worker import WorkerConfig
 
     check(inputs, options, scale)
     assert scale.ray
@@ -86,7 +89,7 @@ def count_on_ray(inputs: tuple[str, ...], options: Any, scale: RayOptions) -> in
         say(
             f"{out.address}: {len(shards) - len(left)} of {len(shards)} parts of {pictures:,} pictures are done already"
         )
-    job = Job(out.address, settings, max(1, scale.worker_cpus), scale.readers)
+    job = WorkerConfig(out.address, settings, max(1, scale.worker_cpus), scale.readers)
     counted, began, stopped = 0, time.monotonic(), 0
     if left:
         with connected(scale.ray), progress(pictures) as step, Interrupts() as interrupts:
@@ -94,8 +97,8 @@ def count_on_ray(inputs: tuple[str, ...], options: Any, scale: RayOptions) -> in
             for answer in interrupts.until(answers(job, left, scale)):
                 if answer["problem"]:
                     raise ValueError(answer["problem"])
-                counted += answer["pictures"]
-                for _ in range(answer["pictures"]):
+                counted += answer["images"]
+                for _ in range(answer["images"]):
                     step()
             stopped = interrupts.signal
     return report(out, settings["format"], shards, counted, time.monotonic() - began, stopped)
@@ -130,7 +133,7 @@ def folder_of(path: Path) -> Any:
     return Folder(address if "://" in address else os.path.abspath(address))
 
 
-def begin(out: Any, inputs: tuple[str, ...], options: Any, scale: RayOptions) -> dict[str, Any]:
+def begin(out: Any, inputs: tuple[str, ...], options: Any, scale: RayOptions) -> RunSettings:
     """The settings of this run, which the manifest has from now on, with the model beside it. Raises ValueError where
     the folder was begun with other ones."""
     from headcount import __version__
@@ -141,7 +144,7 @@ def begin(out: Any, inputs: tuple[str, ...], options: Any, scale: RayOptions) ->
     path = find_model(options.model)
     meta = load(path, options.engine, options.precision).engine.meta
     model = model_files(path)
-    settings = {
+    settings: RunSettings = {
         "headcount": __version__,
         "model": meta.name,
         "sha256": hashlib.sha256(b"".join(model[name] for name in sorted(model))).hexdigest(),
@@ -177,17 +180,17 @@ def model_files(path: Path) -> dict[str, bytes]:
     return {file.name: file.read_bytes() for file in files}
 
 
-def planned(out: Any, inputs: tuple[str, ...], scale: RayOptions, settings: dict[str, Any]) -> tuple[list[Any], int]:
+def planned(out: Any, inputs: tuple[str, ...], scale: RayOptions, settings: RunSettings) -> tuple[list[Any], int]:
     """All shards of the folder's lists, and how many pictures are in them. Pictures that are in no list yet make a new
     one; one that is named twice is counted once."""
-    from headcount.distributed.storage import find, read_list
+    from headcount.distributed.storage import find_images, read_path_list
 
     lists, known = sorted(out.names("lists")), set[str]()
     shards: list[Any] = []
     for index, name in enumerate(lists):
         shards += cut(index, out.lines(f"lists/{name}"), scale.part)
         known.update(json.loads(line) for line in out.lines(f"lists/{name}"))
-    new = unknown(chain(find(inputs), read_list(scale.paths) if scale.paths else ()), known)
+    new = unknown(chain(find_images(inputs), read_path_list(scale.paths) if scale.paths else ()), known)
     if first := next(new, None):
         name = f"lists/{len(lists):03d}.jsonl"
         out.write(name, (json.dumps(path).encode() + b"\n" for path in chain([first], new)))
@@ -225,7 +228,7 @@ def unfinished(out: Any, form: str, shards: list[Any], retry: bool) -> list[Any]
     done = [shard for shard in shards if f"{shard.name}.{form}" in there]
     failed = {part.name for part in parts(out, form, done) if part.failures} if retry else set()
     left = [shard for shard in shards if f"{shard.name}.{form}" not in there]
-    return left + [replace(shard, again=True) for shard in done if shard.name in failed]
+    return left + [replace(shard, retry_failures=True) for shard in done if shard.name in failed]
 
 
 @contextlib.contextmanager
@@ -340,7 +343,7 @@ def parts(out: Any, form: str, shards: list[Any]) -> Iterator[Part]:
         try:
             rows = [] if data is None else read_rows(data, form, ["path", "count", "error"])
         except Exception as error:
-            raise ValueError(f"{out.where(file)}: is damaged ({error}); delete it, and run this again") from None
+            raise ValueError(f"{out.address_of(file)}: is damaged ({error}); delete it, and run this again") from None
         counted = [row["count"] for row in rows if not row.get("error")]
         return data and Part(shard.name, len(rows), sum(counted), [row for row in rows if row.get("error")])
 
@@ -365,11 +368,11 @@ def report(out: Any, form: str, shards: list[Any], counted: int, seconds: float,
     out.write("failures.jsonl", failed())
     rate = f", {counted / seconds:,.1f} images/s in this run" if counted else ""
     print(f"{pictures:,} images, {people:,.0f} people, {failures:,} failures{rate}")
-    print(f"{done:,} {form} files are in {out.where('parts')}")
+    print(f"{done:,} {form} files are in {out.address_of('parts')}")
     if done == len(shards):
-        out.sweep("parts", "lists", "trying", "")
+        out.remove_partial_files("parts", "lists", "trying", "")
     if failures:
-        say(f"{failures:,} pictures could not be counted: {out.where('failures.jsonl')}; --retry counts them again")
+        say(f"{failures:,} images could not be counted: {out.address_of('failures.jsonl')}; --retry counts them again")
     if done < len(shards):
         say(f"{len(shards) - done:,} of {len(shards):,} parts are still to be counted; run the same again to go on")
     return 128 + stopped if stopped else 1 if failures or done < len(shards) else 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +15,7 @@ from headcount.io.images import MediaError
 from headcount.regions.region import RegionError
 from headcount.server.counting_queue import QueueFullError
 from headcount.server.job_store import TooManyJobsError
+from headcount.server.types import JsonObject
 from headcount.server.video_checks import VideoRejectedError
 
 # Exceptions of the library that a client's input can cause, and their status.
@@ -40,7 +40,7 @@ REASONS = {
 }
 ERROR_SCHEMA = {"type": "object", "required": ["error"], "properties": {"error": {"type": "string"}}}
 # What the OpenAPI document says of every route's errors.
-ERROR_RESPONSES: dict[int | str, dict[str, Any]] = {
+ERROR_RESPONSES: dict[int | str, JsonObject] = {
     status: {"description": reason, "content": {"application/json": {"schema": ERROR_SCHEMA}}}
     for status, reason in REASONS.items()
 }

@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 from headcount.inference.result import Row
 from headcount.io.video import parse_every, probe
+from headcount.server.types import JsonObject
 
 DATABASE, VIDEOS = "jobs.sqlite", "videos"
 MAX_WAITING = 100  # jobs
@@ -83,7 +83,7 @@ class VideoJob:
             return 1.0
         return min(self.frames / self.expected, 0.99) if self.expected else None
 
-    def to_dict(self, rows: list[Row]) -> dict[str, Any]:
+    def to_dict(self, rows: list[Row]) -> JsonObject:
         """The job as the API describes it, with these rows; the path of the video stays private."""
         names = ("id", "state", "name", "model", "every", "frames", "error")
         progress = None if self.progress is None else round(self.progress, 4)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 import numpy as np
 
 from headcount.inference.result import CountResult
+from headcount.server.types import JsonObject
 
 MASK_COLOUR = (124, 58, 237)  # violet, RGB
 
 
-def density_layers(result: CountResult) -> dict[str, Any]:
+def density_layers(result: CountResult) -> JsonObject:
     """Density and mask as transparent images of the photo's size, and the peak of the density's legend."""
     from headcount.visualization.heatmap import mask_veil, veil
 

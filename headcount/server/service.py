@@ -7,7 +7,6 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from platformdirs import user_state_path
@@ -25,6 +24,7 @@ from headcount.server.errors import ApiError
 from headcount.server.job_runner import JobRunner
 from headcount.server.job_store import JobStore
 from headcount.server.metrics import Metrics
+from headcount.server.types import JsonObject
 
 # Environment variable with the key that clients must send. It is no command-line option: other users could list those.
 API_KEY_VARIABLE = "HEADCOUNT_API_KEY"
@@ -113,7 +113,7 @@ class Models:
                 self.counters[name] = self.open(self.files[name])
             return self.counters[name]
 
-    def facts(self) -> list[dict[str, Any]]:
+    def facts(self) -> list[JsonObject]:
         """What each model says of itself, for GET /v1/models."""
         metas = [self.get(name).engine.meta for name in self.names]
         return [
@@ -197,7 +197,7 @@ class Service:
         """
         result = asyncio.wrap_future(future)
         disconnect = asyncio.create_task(disconnected(request))
-        either: set[asyncio.Future[Any]] = {result, disconnect}
+        either: set[asyncio.Future[CountResult] | asyncio.Task[None]] = {result, disconnect}
         deadline = self.settings.deadline_seconds
         try:
             await asyncio.wait(either, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)

@@ -6,7 +6,6 @@ import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -14,6 +13,7 @@ from starlette.requests import Request
 
 from headcount.regions.region import Region, parse_regions
 from headcount.server.errors import ApiError
+from headcount.server.types import JsonObject
 
 CHUNK_BYTES = 1 << 20
 MAX_FIELD_BYTES = 2_000_000  # of a form field, such as the regions
@@ -78,7 +78,7 @@ async def save_upload(request: Request, target: Path) -> Upload:
         return upload
 
 
-def body_schema(kind: str) -> dict[str, Any]:
+def body_schema(kind: str) -> JsonObject:
     """The OpenAPI description of a request body; `kind`: photo or video."""
     file = {"type": "string", "format": "binary"}
     form = {

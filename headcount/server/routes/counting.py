@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import HTMLResponse, Response
@@ -12,16 +12,17 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from headcount import __version__
-from headcount.geometry import MAX_SCALE, MIN_SCALE
+from headcount.geometry import MAX_ENLARGE, MIN_SCALE
 from headcount.inference.result import CountResult
 from headcount.regions.region import Region
 from headcount.server.rendering import density_layers, encode_png
 from headcount.server.routes.dependencies import ServiceDependency
 from headcount.server.service import API_KEY_VARIABLE
+from headcount.server.types import JsonObject
 from headcount.server.uploads import body_schema, read_upload
 
 PAGE = Path(__file__).parents[1] / "page.html"
-PNG_RESPONSE: dict[int | str, dict[str, Any]] = {
+PNG_RESPONSE: dict[int | str, JsonObject] = {
     200: {"description": "the photo with its density drawn over it", "content": {"image/png": {}}}
 }
 router = APIRouter()
@@ -33,9 +34,7 @@ class Options(BaseModel, extra="forbid"):
     model: Annotated[str | None, Query(description="a name from GET /v1/models")] = None
     overlay: Annotated[bool, Query(description="include density and mask as images")] = False
     points: Annotated[bool, Query(description="include estimated head positions")] = False
-    scale: Annotated[float, Query(ge=MIN_SCALE, le=MAX_SCALE, description="resize the image by this factor first")] = (
-        1.0
-    )
+    scale: Annotated[float, Query(ge=MIN_SCALE, le=MAX_ENLARGE, description="resize the image by this factor")] = 1.0
 
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
@@ -44,7 +43,7 @@ async def page() -> str:
 
 
 @router.get("/v1/models")
-async def models(service: ServiceDependency) -> dict[str, Any]:
+async def models(service: ServiceDependency) -> JsonObject:
     """The available models, and this server's limits."""
     settings = service.settings
     return {
@@ -63,7 +62,7 @@ async def models(service: ServiceDependency) -> dict[str, Any]:
 
 
 @router.post("/v1/count", openapi_extra=body_schema("photo"))
-async def count(request: Request, options: Annotated[Options, Query()], service: ServiceDependency) -> dict[str, Any]:
+async def count(request: Request, options: Annotated[Options, Query()], service: ServiceDependency) -> JsonObject:
     """Count the people in a photo."""
     service.queue.check_capacity(await run_in_threadpool(service.models.get, options.model))
     body, regions = await read_upload(request)
@@ -80,7 +79,7 @@ async def overlay(request: Request, options: Annotated[Options, Query()], servic
     return Response(await run_in_threadpool(overlay_png, result, body, regions), media_type="image/png")
 
 
-def result_json(result: CountResult, options: Options) -> dict[str, Any]:
+def result_json(result: CountResult, options: Options) -> JsonObject:
     """The response of POST /v1/count."""
     row = result.to_dict()
     del row["path"]  # the photo came as bytes

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
@@ -17,6 +16,7 @@ from headcount.server.rendering import encode_png
 from headcount.server.routes.counting import rounded_points
 from headcount.server.routes.dependencies import ServiceDependency
 from headcount.server.service import Service
+from headcount.server.types import JsonObject
 
 # Formats that browsers show, by the file's suffix; others are sent as PNG.
 BROWSER_FORMATS = {".jpg": "jpeg", ".jpeg": "jpeg", ".png": "png", ".webp": "webp", ".bmp": "bmp"}
@@ -30,7 +30,7 @@ class Points(BaseModel, extra="forbid"):
 
 
 @router.get("/v1/project")
-def project(service: ServiceDependency) -> dict[str, Any]:
+def project(service: ServiceDependency) -> JsonObject:
     """The folder's photos, and how many heads are marked in each."""
     return open_project(service).summary()
 
@@ -45,7 +45,7 @@ def photo(name: str, service: ServiceDependency) -> Response:
 
 
 @router.get("/v1/project/points/{name:path}")
-async def points(request: Request, name: str, service: ServiceDependency) -> dict[str, Any]:
+async def points(request: Request, name: str, service: ServiceDependency) -> JsonObject:
     """The heads in a photo: those saved, or else an estimate."""
     path = await run_in_threadpool(find_photo, service, name)
     saved = await run_in_threadpool(open_project(service).points, name)
@@ -60,7 +60,7 @@ async def points(request: Request, name: str, service: ServiceDependency) -> dic
 
 
 @router.put("/v1/project/points/{name:path}")
-def save(name: str, sent: Points, service: ServiceDependency) -> dict[str, Any]:
+def save(name: str, sent: Points, service: ServiceDependency) -> JsonObject:
     """Save the heads in a photo to the folder's points.csv."""
     find_photo(service, name)
     open_project(service).save(name, sent.points)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
@@ -13,6 +13,7 @@ from headcount.io.images import MediaError
 from headcount.io.video import parse_every
 from headcount.server.errors import ApiError
 from headcount.server.routes.dependencies import ServiceDependency
+from headcount.server.types import JsonObject
 from headcount.server.uploads import body_schema, save_upload
 from headcount.server.video_checks import check_video
 
@@ -31,7 +32,7 @@ class VideoOptions(BaseModel, extra="forbid"):
 @router.post("/v1/video", status_code=202, openapi_extra=body_schema("video"))
 async def video(
     request: Request, options: Annotated[VideoOptions, Query()], response: Response, service: ServiceDependency
-) -> dict[str, Any]:
+) -> JsonObject:
     """Queue a video for counting, frame by frame. The response is a job; GET /v1/jobs/{id} reports its progress."""
     model = (await run_in_threadpool(service.models.get, options.model)).engine.meta.name
     try:
@@ -51,7 +52,7 @@ async def video(
 
 
 @router.get("/v1/jobs/{id}")
-def job(id: str, service: ServiceDependency, since: Annotated[int, Query(ge=0, le=2**31)] = 0) -> dict[str, Any]:
+def job(id: str, service: ServiceDependency, since: Annotated[int, Query(ge=0, le=2**31)] = 0) -> JsonObject:
     """A job's progress, and its rows from number `since` on."""
     found = service.jobs.get(id)
     if found is None:
@@ -60,7 +61,7 @@ def job(id: str, service: ServiceDependency, since: Annotated[int, Query(ge=0, l
 
 
 @router.delete("/v1/jobs/{id}")
-def cancel(id: str, service: ServiceDependency) -> dict[str, Any]:
+def cancel(id: str, service: ServiceDependency) -> JsonObject:
     """Cancel a job; delete one that has ended."""
     found = service.jobs.cancel(id)
     if found is None:
