@@ -1,4 +1,4 @@
-"""Use an installed headcount as a stranger would: run as a script, with nothing but the package and the standard library.
+"""Use an installed headcount as a stranger would. A script that needs the package and the standard library alone.
 
 It counts a photo on the command line and, where the extras are installed, through a real server, in ONNX Runtime and
 in a video. It ends with an error where any of that fails.
@@ -21,6 +21,7 @@ import headcount
 
 EXAMPLE = Path(headcount.__file__).parent / "examples" / "crowd.jpg"
 TRUE_COUNT = 190
+COMMANDS = ("annotate", "check", "convert", "count", "demo", "evaluate", "export", "info", "serve", "train")
 COMMAND = [sys.executable, "-m", "headcount"]
 
 
@@ -54,7 +55,9 @@ def count_a_video(folder: Path) -> None:
     with VideoWriter(folder / "clip.webm", 2) as writer:
         for _ in range(4):
             writer.write(image)
-    run("count", "clip.webm", "--every", "1s", "--out", "video.jsonl", folder=folder)
+    chart = ("--plot", "chart.png") if installed("matplotlib") else ()
+    run("count", "clip.webm", "--every", "1s", "--out", "video.jsonl", *chart, folder=folder)
+    assert (folder / "chart.png").is_file() == bool(chart)
     rows = [json.loads(line) for line in (folder / "video.jsonl").read_text().splitlines()]
     assert rows and all(right(row["count"]) for row in rows), rows
 
