@@ -73,6 +73,18 @@ class RunSettings(TypedDict):
     part: int
 
 
+class Manifest(TypedDict):
+    """The content of manifest.json.
+
+    Attributes:
+        settings: those of the first run.
+        sources: the inputs of all runs.
+    """
+
+    settings: RunSettings
+    sources: list[str]
+
+
 class ShardAnswer(TypedDict):
     """What a worker reports of a shard.
 

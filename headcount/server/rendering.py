@@ -14,10 +14,10 @@ MASK_COLOUR = (124, 58, 237)  # violet, RGB
 
 def density_layers(result: CountResult) -> JsonObject:
     """Density and mask as transparent images of the photo's size, and the peak of the density's legend."""
-    from headcount.visualization.heatmap import mask_veil, veil
+    from headcount.visualization.heatmap import mask_layer, overlay_layers
 
-    tint, alpha, peak = veil(result.density, result.height, result.width, result.stride)
-    mask = mask_veil(result.mask, result.height, result.width, result.stride)
+    tint, alpha, peak = overlay_layers(result.density, result.height, result.width, result.stride)
+    mask = mask_layer(result.mask, result.height, result.width, result.stride)
     colour = np.broadcast_to(np.array(MASK_COLOUR, np.uint8), (*mask.shape, 3))
     return {
         "density": data_url(np.dstack([tint, (alpha * 255).astype(np.uint8)])),

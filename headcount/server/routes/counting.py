@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from headcount import __version__
-from headcount.geometry import MAX_ENLARGE, MIN_SCALE
+from headcount.geometry import MAX_SCALE, MIN_SCALE
 from headcount.inference.result import CountResult
 from headcount.regions.region import Region
 from headcount.server.rendering import density_layers, encode_png
@@ -34,7 +34,7 @@ class Options(BaseModel, extra="forbid"):
     model: Annotated[str | None, Query(description="a name from GET /v1/models")] = None
     overlay: Annotated[bool, Query(description="include density and mask as images")] = False
     points: Annotated[bool, Query(description="include estimated head positions")] = False
-    scale: Annotated[float, Query(ge=MIN_SCALE, le=MAX_ENLARGE, description="resize the image by this factor")] = 1.0
+    scale: Annotated[float, Query(ge=MIN_SCALE, le=MAX_SCALE, description="resize the image by this factor")] = 1.0
 
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
