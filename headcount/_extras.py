@@ -6,7 +6,6 @@ EXTRAS = {
     "platformdirs": "serve",
     **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
     **dict.fromkeys(("torch", "safetensors", "filelock", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
-    "av": "video",
     "h5py": "peers",
     "matplotlib": "plot",
     "nncf": "int8",

@@ -32,7 +32,8 @@ from headcount.cli.output import (
 from headcount.geometry import parse_polygon
 from headcount.inference.counter import Counter, load
 from headcount.inference.result import CountResult
-from headcount.io import video
+from headcount.inference.smoothing import Smoother
+from headcount.io import video, video_source
 from headcount.io.images import list_images
 from headcount.io.video_writer import VideoWriter
 from headcount.regions.counting import regions_row
@@ -62,7 +63,7 @@ def count_inputs(inputs: Sequence[str], options: CountOptions) -> int:
     """
     if not inputs:
         raise UsageError("no input given; try: headcount count photo.jpg")
-    videos = [source for source in inputs if video.is_video(source)]
+    videos = [source for source in inputs if video_source.is_video(source)]
     paths = [Path(source) for source in inputs if source not in videos]
     output_format = options.format or default_format(options.out, has_video=bool(videos))
     check_options(options, output_format, has_video=bool(videos))
@@ -162,8 +163,8 @@ class CountCommand:
         Raises:
             MediaError: If the source cannot be read or the overlay cannot be written.
         """
-        name, every = video.public_name(source), video.parse_every(self.options.every)
-        smoother = video.Smoother(self.options.smooth) if self.options.smooth else None
+        name, every = video_source.public_name(source), video.parse_every(self.options.every)
+        smoother = Smoother(self.options.smooth) if self.options.smooth else None
         info = video.probe(source)
         frames = video.read_frames(source, self.options.every, print_message)
         results = self.counter.stream(frames, self.roi, self.options.scale, self.regions, live=info.live)

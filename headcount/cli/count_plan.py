@@ -11,7 +11,7 @@ from headcount.cli.options import CountOptions
 from headcount.cli.output import overlay_paths
 from headcount.geometry import MAX_ENLARGE, MIN_SCALE
 from headcount.inference.result import COLUMNS
-from headcount.io import video
+from headcount.io import video, video_source
 from headcount.io.video_writer import CODECS
 from headcount.regions.counting import regions_columns
 from headcount.regions.region import Region
@@ -115,6 +115,6 @@ def overlay_targets(
     if overlay.is_file():
         raise UsageError(f"--overlay {overlay}: is a file; give a folder")
     overlay.mkdir(parents=True, exist_ok=True)
-    video_names = [Path(re.sub(r"[^\w.-]", "-", Path(video.public_name(source)).name)) for source in videos]
+    video_names = [Path(re.sub(r"[^\w.-]", "-", Path(video_source.public_name(source)).name)) for source in videos]
     targets = overlay_paths([*images, *video_names], overlay)
     return list(targets[: len(images)]), [path.with_suffix(".webm") for path in targets[len(images) :]]

@@ -73,7 +73,7 @@ def train_recipe(
         config = override(load_recipe(recipe), list(settings))
     out = out or Path("runs") / Path(recipe).stem
     best = run_training(config, data, out, resume, backbone_weights, force=force)
-    if not ProcessGroup().writes:
+    if not ProcessGroup().is_main:
         return 0
     if not best.exists():
         print_message(

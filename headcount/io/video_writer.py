@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from headcount._extras import install_hint
 from headcount.io.files import partial_file, single_line
 from headcount.io.images import ImageLike, MediaError, as_image
 
@@ -50,15 +49,13 @@ class VideoWriter:
         """Prepare to write. The file is opened with the first frame.
 
         Raises:
-            MediaError: If the suffix is unknown or PyAV is not installed.
+            MediaError: If the suffix is unknown.
         """
         self.path = Path(path)
         if self.path.suffix.lower() not in CODECS:
             raise MediaError(f"{path}: cannot write '{self.path.suffix}' video; use {' or '.join(CODECS)}")
-        try:
-            import av
-        except ImportError:
-            raise MediaError(f"{path}: writing video needs PyAV: {install_hint('video')}") from None
+        import av
+
         self.av, self.fps = av, Fraction(fps).limit_denominator(100_000)
         self.partial = partial_file(self.path)
         self.output: tuple[OutputContainer, VideoStream] | None = None

@@ -23,14 +23,13 @@ from headcount.server.metrics import MULTIPROCESS_FOLDER
 from headcount.server.middleware import MetricsMiddleware, SecurityMiddleware
 from headcount.server.routes import counting, health, project, videos
 from headcount.server.service import ServeSettings, Service
-from headcount.server.video_checks import restricted_ffmpeg
 
 SETTINGS_VARIABLE = "HEADCOUNT_SERVE"  # environment variable: the settings as JSON, for the processes of --workers
 BACKLOG = 256  # connections that wait to be accepted
 
 
 def create_app(settings: ServeSettings) -> FastAPI:
-    """The ASGI application. Run it within `restricted_ffmpeg`, as `serve` does.
+    """The ASGI application.
 
     Raises:
         ValueError: a model or a folder cannot be used; one line.
@@ -104,7 +103,7 @@ def serve(
         timeout_graceful_shutdown=30,
         backlog=BACKLOG,
     )
-    with restricted_ffmpeg(), listen(host, port) as listener:
+    with listen(host, port) as listener:
         if on_ready:
             on_ready(address_of(listener))
         if workers == 1:

@@ -16,7 +16,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 
 from headcount.inference.result import Row
-from headcount.io.video import parse_every, probe
+from headcount.io.frames import parse_every
+from headcount.io.video import probe
 from headcount.server.types import JsonObject
 
 DATABASE, VIDEOS = "jobs.sqlite", "videos"
@@ -162,7 +163,7 @@ class JobStore:
             TooManyJobsError: too many jobs wait already.
             MediaError: the video cannot be opened.
         """
-        expected = probe(file).expected(parse_every(every))
+        expected = probe(file, untrusted=True).expected(parse_every(every))
         id = secrets.token_urlsafe(16)
         with self.database.transaction() as connection:
             [waiting] = connection.execute("SELECT count(*) FROM jobs WHERE state = 'waiting'").fetchone()

@@ -19,7 +19,6 @@ uvicorn = pytest.importorskip("uvicorn", reason="serving needs: pip install '.[s
 from headcount.io import video_writer
 from headcount.server.app import create_app, listen
 from headcount.server.service import ServeSettings
-from headcount.server.video_checks import restricted_ffmpeg
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def serving(folder, engine_delay=0.0, **settings):
     if engine_delay:
         slow_down(app.state.service.models.get(None).engine, engine_delay)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
-    with restricted_ffmpeg(), listen("127.0.0.1", 0) as listener:
+    with listen("127.0.0.1", 0) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, daemon=True)
         thread.start()
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
@@ -93,7 +92,6 @@ def image_file(people=7, height=60, width=80, suffix=".png"):
 def video_file(path, counts=(3, 5, 2, 8), fps=2):
     """The bytes of a video whose frames show these numbers of white squares, of 64 pixels each: large enough to survive
     compression."""
-    pytest.importorskip("av", reason="writing a video needs: pip install '.[video]'")
     frames = []
     for count in counts:
         frame = np.zeros((96, 160, 3), np.uint8)

@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 import pytest
 
-from headcount.io import video
+from headcount.io import video_stream
+from headcount.io.frames import Every, parse_every
 from headcount.io.images import MediaError
-from headcount.io.video import Every, parse_every, probe, read_frames
+from headcount.io.video import probe, read_frames
 from headcount.io.video_source import is_video, public_name
 from headcount.io.video_writer import VideoWriter, write_video
 from headcount.synthetic.scenes import render
@@ -105,6 +106,51 @@ def copied(source, target, shift=0.0, **options):
                 packet.pts, packet.dts, packet.stream = packet.pts + ticks, packet.dts + ticks, stream
                 new.mux(packet)
     return target
+
+
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory):
+    """Ten seconds at 25 frames per second with a keyframe every second and B-frames between, as phones write them."""
+    path = tmp_path_factory.mktemp("keyed") / "keyed.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "25", "bf": "3", "sc_threshold": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for shade in range(250):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), shade, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("every", ["3s", "2.5s", "0.7s", "60f", "7f"])
+def test_sparse_reading_gives_the_frames_that_reading_all_would(keyed, every):
+    wanted, last = [], -1
+    for frame in read_frames(keyed):
+        if (due := parse_every(every).due(frame.index, frame.time)) > last:
+            wanted, last = [*wanted, frame], due
+    sparse = list(read_frames(keyed, every))
+    assert [(f.index, f.time) for f in sparse] == [(f.index, f.time) for f in wanted]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(sparse, wanted, strict=True))
+
+
+def test_groups_without_a_wanted_frame_are_not_decoded(keyed, monkeypatch):
+    decoded = []
+    decode = video_stream.VideoStream.decode
+    monkeypatch.setattr(
+        video_stream.VideoStream,
+        "decode",
+        lambda self, packets: decode(self, (decoded.append(packet) or packet for packet in packets)),
+    )
+    assert len(list(read_frames(keyed, "5s"))) == 2
+    assert len(decoded) == 50, "two groups of ten"
+
+
+def test_an_untrusted_playlist_is_not_opened(keyed, tmp_path):
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{keyed}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(MediaError, match=r"list.m3u8: no frame can be read"):
+        list(read_frames(playlist, untrusted=True))
+    assert len(list(read_frames(keyed, "5s", untrusted=True))) == 2
 
 
 def test_complete_files_that_are_shorter_than_announced(clips, tmp_path):
@@ -331,7 +377,7 @@ def test_ctrl_c_interrupts_the_wait_for_a_lost_camera():
 
 
 def test_a_camera_that_accepts_the_connection_and_sends_nothing(monkeypatch):
-    monkeypatch.setattr(video, "TIMEOUT", 0.2)
+    monkeypatch.setattr(video_stream, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for scheme in ("rtsp", "http"):
             with pytest.raises(MediaError, match="no frame for 0.5 s"):

@@ -304,7 +304,6 @@ def test_dots_of_a_folder_are_saved(visit, tmp_path):
 
 
 def test_a_video_gives_a_chart(address, visit, tmp_path):
-    pytest.importorskip("av", reason="writing a video needs: pip install '.[video]'")
     frames = [np.full((96, 160, 3), level, np.uint8) for level in (20, 200, 90, 40)]
     write_video(tmp_path / "v.webm", frames, 2)
     page = visit(address)

@@ -9,8 +9,8 @@ from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
+from headcount.io.frames import parse_every
 from headcount.io.images import MediaError
-from headcount.io.video import parse_every
 from headcount.server.errors import ApiError
 from headcount.server.routes.dependencies import ServiceDependency
 from headcount.server.types import JsonObject
