@@ -102,7 +102,7 @@ def regions(folder: Path):
 
 def recipe(folder: Path):
     file = folder / "mine.toml"
-    file.write_bytes((Path(headcount.__file__).parent / "recipes" / "tiny_onnx.toml").read_bytes())
+    file.write_bytes((Path(headcount.__file__).parent / "recipes" / "tiny.toml").read_bytes())
     return file, lambda: load_recipe(file)
 
 

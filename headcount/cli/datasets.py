@@ -44,7 +44,7 @@ def convert(
     classes
         The classes to count, as person,rider; by default heads, else people, else the only one there is.
     """
-    from headcount.datasets.convert import convert as write
+    from headcount.datasets.conversion import convert as write
 
     check_target("--out", out)
     named = [name for name in classes.split(",") if name.strip()]
