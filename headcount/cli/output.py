@@ -112,7 +112,7 @@ def read_csv(file: Path) -> list[Row]:
 def read_jsonl(file: Path) -> list[Row]:
     rows = []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-        with contextlib.suppress(ValueError):
+        with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
 

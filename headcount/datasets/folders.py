@@ -93,8 +93,10 @@ def resolve_inside(root: Path, where: str | Path, name: str, folder: Path) -> Pa
         folder: The folder that relative paths start from.
 
     Raises:
-        PointsError: the path leads out of `root`.
+        PointsError: the path leads out of `root`, or is not a path.
     """
+    if "\0" in name:
+        raise PointsError(f"{where}: {name[:40]!r} is not a path; correct it")
     path = Path(os.path.normpath(folder / name.replace("\\", "/")))
     if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
         raise PointsError(f"{where}: '{name}' leads out of the data folder {root} and is not followed; correct it")

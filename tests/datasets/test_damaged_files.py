@@ -96,6 +96,7 @@ def other_mat(file):
         ),
         (factory.p2pnet, put("train/0001.txt", b"1;2\n"), "0001.txt, line 1"),
         (factory.p2pnet, put("train.list", b"train/0001.jpg\n"), "train.list, line 1: .* must be two paths"),
+        (factory.p2pnet, put("train.list", b"train/0001.jpg \0\n"), r"train.list, line 1: '\\x00' is not a path"),
         (
             factory.yolo,
             put("labels/train/0001.txt", b"1 0.5 0.5 0.1\n"),
