@@ -1,13 +1,14 @@
-# make demo, make test, make lint: each needs nothing but python3, and makes its own .venv.
+# Each target needs nothing but python3: it makes its own virtual environment first.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs wheel lowest check clean
 
-# Counts the bundled example with the embedded model, and writes its overlay beside you.
+# Count the bundled example with the embedded model and write its overlay to this folder.
 demo: .venv/.core
 	$(BIN)/headcount demo
 
+# The whole test suite. Tests that need real data look for it in the folder HEADCOUNT_DATA.
 test: .venv/.dev
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -15,6 +16,25 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# Build the wheel and the sdist, install the wheel into a fresh environment, and count with it there.
+wheel: .venv/.dev
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --installer uv --outdir dist . >/dev/null
+	$(PYTHON) -m venv build/wheel
+	$(BIN)/uv pip install --quiet --python build/wheel/bin/python -c constraints.txt dist/*.whl
+	cd build && wheel/bin/python ../tests/smoke.py
+	ls -l dist
+
+# Install the oldest versions that pyproject.toml allows, and use them.
+lowest: .venv/.dev
+	rm -rf build/lowest
+	$(PYTHON) -m venv build/lowest
+	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct '.[serve,video,onnxruntime,plot]'
+	cd build && lowest/bin/python ../tests/smoke.py
+
+# What continuous integration runs.
+check: lint test docs wheel lowest
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -29,4 +49,4 @@ lint: .venv/.dev
 	touch $@
 
 clean:
-	rm -rf .venv
+	rm -rf .venv build dist site

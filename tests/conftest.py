@@ -1,4 +1,4 @@
-"""What every test may ask for."""
+"""Fixtures for every test."""
 
 import os
 from pathlib import Path
@@ -8,8 +8,8 @@ import pytest
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with the real `data/` and `weights/`; where it is missing, its tests are skipped."""
-    folder = Path(os.environ.get("HEADCOUNT_DATA") or Path(__file__).resolve().parents[1].parent / "shared")
-    if not (folder / "data").is_dir():
-        pytest.skip(f"no data in {folder}: set HEADCOUNT_DATA to the folder that holds data/ and weights/")
-    return folder
+    """The folder HEADCOUNT_DATA, which holds real `data/` and `weights/`; tests that need it are skipped without it."""
+    folder = os.environ.get("HEADCOUNT_DATA", "")
+    if not folder or not (Path(folder) / "data").is_dir():
+        pytest.skip("real data is missing: set HEADCOUNT_DATA to the folder that holds data/ and weights/")
+    return Path(folder)

@@ -19,12 +19,11 @@ import cyclopts
 
 from headcount import __version__
 from headcount._extras import EXTRAS, install_hint
+from headcount.cli import datasets, serve, training  # noqa: F401  each adds its commands to app
 from headcount.cli.app import app
 from headcount.cli.count import CountOptions, tally
 from headcount.cli.count_ray import RayOptions, count_on_ray
 from headcount.cli.output import UsageError, draw, say, usage_errors
-
-# The extra that brings a package that is missing; train brings the others.
 
 
 @app.command

@@ -228,10 +228,15 @@ def reproduce(
         Train this recipe alone of those the target needs (may be given again), or report: train nothing. What is
         finished is reported either way.
     """
-    from headcount.reproduction.reproduce import reproduce as make
+    from headcount.reproduction.experiments import Interrupted
+    from headcount.reproduction.pipeline import reproduce as make
 
-    for path in make(target, data, budget, out, backbone_weights, seed, only):
-        print(path)
+    try:
+        for path in make(target, data, budget, out, backbone_weights, seed, only):
+            print(path)
+    except Interrupted as interrupted:
+        say(str(interrupted))
+        return 130
     return 0
 
 

@@ -1,7 +1,7 @@
-"""What a network does inside, measured: the maps of figure 5, how good its mask is, and which loss teaches which part.
+"""Measurements inside a network: the maps of figure 5, the quality of its mask, and which loss trains which part.
 
-What is unusual: each function works on a copy of the network, so that the one given keeps its mode, its gradients and
-its running statistics, in the middle of a training run too.
+Each function works on a copy of the network. The original keeps its mode, gradients and running statistics, so the
+functions are safe in the middle of a training run.
 """
 
 from __future__ import annotations
@@ -22,43 +22,50 @@ from headcount.training.losses import CountLoss, LossConfig
 
 @torch.no_grad()
 def feature_maps(model: CountingModel, image: np.ndarray) -> dict[str, np.ndarray]:
-    """The maps of the paper's figure 5 for a picture uint8 (H,W,3), under the test-time rule.
+    """The maps of the paper's figure 5, under the rules of inference.
 
-    Caption -> float32 (h,w), h = ceil(H / stride) of the picture as the network sees it: what the mask branch gives,
-    a channel of the mask's feedback convolutions, a channel of the first layer after the concatenation, the density
-    in people per cell. Of 256 channels the one that varies most over the picture is shown: the mean over the channels
-    is nearly flat, and the one that is largest is often large everywhere.
+    Of 256 channels, the one that varies most over the image is shown. The mean over the channels is nearly flat, and
+    the largest channel is often large everywhere.
+
+    Args:
+        model: A network whose fusion is one of feature_*.
+        image: uint8 (H,W,3) RGB.
+
+    Returns:
+        Caption -> float32 (h,w), with h = ceil(H / stride) for the image in the size that the network sees. In this
+        order: the output of the mask branch, a channel of the mask's feedback convolutions, a channel of the first
+        layer after the concatenation, and the density in people per cell.
 
     Raises:
-        ValueError: for a network whose regressor is not fed by a mask.
+        ValueError: The network feeds no mask to its regressor.
     """
     if not isinstance(model.head, Feature):
         name = model.config.fusion if model.head else model.config.backbone
         raise ValueError(f"{name} feeds no mask to its regressor: use a fusion feature_*, such as feature_posterior")
     model = copy.deepcopy(model).eval()
-    seen: dict[str, Tensor] = {}
-    keep(model.head.mask_features, "a feature of the mask's feedback", seen)
-    keep(model.head.regressor[0], "a feature after the concatenation", seen)
+    features: dict[str, Tensor] = {}
+    record_output(model.head.mask_features, "a feature of the mask's feedback", features)
+    record_output(model.head.regressor[0], "a feature after the concatenation", features)
     output = model(to_batch(enlarge_to(image, model.config.min_side), model))
     h, w = output.density.shape[-2:]
     if output.mask_logits is not None:
         first = {"mask output (posterior)": output.mask_logits.sigmoid()[0]}
     else:
         first = {"first density": output.first_density[0]}  # baseline 3
-    inner = {caption: most_varied(x[0, :, :h, :w]) for caption, x in seen.items()}
+    inner = {caption: most_varied(channels[0, :, :h, :w]) for caption, channels in features.items()}
     maps = {**first, **inner, "density": output.density[0]}
     return {caption: values.float().cpu().numpy() for caption, values in maps.items()}
 
 
-def keep(layer: nn.Module, caption: str, seen: dict[str, Tensor]) -> None:
-    """Put what `layer` gives into `seen`, from now on."""
-    layer.register_forward_hook(lambda _layer, _inputs, output: seen.update({caption: output}))
+def record_output(layer: nn.Module, caption: str, record: dict[str, Tensor]) -> None:
+    """Store the output of `layer` in `record`, at every forward pass from now on."""
+    layer.register_forward_hook(lambda _layer, _inputs, output: record.update({caption: output}))
 
 
 def most_varied(channels: Tensor) -> Tensor:
-    """(C,h,w) -> (h,w): the channel with the largest standard deviation, the outer eighths aside.
+    """(C,h,w) -> (h,w): the channel with the largest standard deviation, ignoring the outer eighths.
 
-    At the border the convolutions' zeros show, in some channels more than all else.
+    At the border, zero padding dominates some channels.
     """
     h, w = channels.shape[1:]
     inner = channels[:, h // 8 : h - h // 8, w // 8 : w - w // 8]
@@ -66,25 +73,32 @@ def most_varied(channels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mask_iou(model: CountingModel, pictures: list[Picture], config: DataConfig) -> float:
-    """Intersection over union of the predicted mask, posterior > 0.5, and the true one of `config`, 0 to 1.
+def mask_iou(model: CountingModel, images: list[Picture], config: DataConfig) -> float:
+    """Intersection over union of the predicted mask (posterior > 0.5) and the true mask.
 
-    Whole pictures as in test; cells are pooled over the pictures, inside their regions of interest. nan for a network
-    without a mask, and where neither mask has a cell.
+    Images are whole, as in inference. Cells are pooled over the images, inside their regions of interest.
+
+    Args:
+        model: Any network.
+        images: Decoded images with their heads.
+        config: Says how large the true mask is, and how small images are enlarged.
+
+    Returns:
+        0 to 1; nan for a network without a mask, or if neither mask has a foreground cell.
     """
     model = copy.deepcopy(model).eval()
     both = either = 0
-    for picture in pictures:
-        image, heads, sigma = whole(picture, config)
+    for item in images:
+        image, heads, sigma = whole(item, config)
         logits = model(to_batch(image, model)).mask_logits
         if logits is None:
             return float("nan")
         predicted = logits[0].cpu() > 0  # (h,w); posterior > 0.5
         true = make_targets(image, heads, sigma, config, model.stride, 0).mask > 0
-        if picture.inside is not None:
-            stride = model.stride * picture.image.shape[1] / image.shape[1]
+        if item.inside is not None:
+            stride = model.stride * item.image.shape[1] / image.shape[1]
             h, w = true.shape
-            counted = torch.from_numpy(at_cells(picture.inside, h, w, stride)) > 0
+            counted = torch.from_numpy(at_cells(item.inside, h, w, stride)) > 0
             predicted, true = predicted & counted, true & counted
         both += int((predicted & true).sum())
         either += int((predicted | true).sum())
@@ -92,23 +106,29 @@ def mask_iou(model: CountingModel, pictures: list[Picture], config: DataConfig) 
 
 
 def gradient_norms(model: CountingModel, batch: Batch, loss: LossConfig) -> dict[str, dict[str, float]]:
-    """Who teaches whom: loss term -> {part: L2 norm of the weighted term's gradient on the part's parameters}.
+    """How strongly each loss term trains each part of the network, in training mode and float32.
 
-    In training mode and float32, on one batch. The parts are "backbone", "mask branch" (in baseline 3 the branch that
-    regresses the first density) and "rest of the head", less those that the network lacks; frozen layers count 0. A
-    term that does not reach a part gives exactly 0.
+    Args:
+        model: Any network.
+        batch: The training batch on which gradients are taken.
+        loss: The weights of the terms.
+
+    Returns:
+        Loss term -> part -> L2 norm of the weighted term's gradient on the part's parameters. The parts are "backbone",
+        "mask branch" (in baseline 3, the branch that regresses the first density) and "rest of the head", as far as
+        the network has them. Frozen layers count 0. A term that does not reach a part gives exactly 0.
     """
     model = copy.deepcopy(model).float().train()
     device = model.mean.device
-    image, density, mask, counts = (x.to(device) for x in batch[:4])
+    image, density, mask, counts = (tensor.to(device) for tensor in batch[:4])
     terms = CountLoss(loss)(model(image, mask), density, mask, counts)
-    weighted = {term: getattr(loss, term) * value for term, value in terms.items() if term != "loss"}  # less the total
+    weighted = {term: getattr(loss, term) * value for term, value in terms.items() if term != "loss"}
     parts = parts_of(model)
     return {term: {part: gradient_norm(value, parts[part]) for part in parts} for term, value in weighted.items()}
 
 
 def parts_of(model: CountingModel) -> dict[str, list[nn.Parameter]]:
-    """The trained parameters of each part that the network has."""
+    """Part -> its trainable parameters, for the parts that the network has."""
     parts: dict[str, list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         if name.startswith("backbone."):
@@ -122,6 +142,7 @@ def parts_of(model: CountingModel) -> dict[str, list[nn.Parameter]]:
 
 
 def gradient_norm(value: Tensor, parameters: list[nn.Parameter]) -> float:
+    """L2 norm of the gradient of `value` on the parameters."""
     if not parameters or not value.requires_grad:
         return 0.0
     gradients = torch.autograd.grad(value, parameters, retain_graph=True, allow_unused=True)
@@ -129,5 +150,5 @@ def gradient_norm(value: Tensor, parameters: list[nn.Parameter]) -> float:
 
 
 def to_batch(image: np.ndarray, model: CountingModel) -> Tensor:
-    """uint8 (H,W,3) -> (1,3,H,W) where the model is."""
+    """uint8 (H,W,3) -> (1,3,H,W) on the model's device."""
     return torch.tensor(np.ascontiguousarray(image)).permute(2, 0, 1).unsqueeze(0).to(model.mean.device)

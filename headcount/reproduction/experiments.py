@@ -1,8 +1,6 @@
-"""One training run of the paper's: its recipe under a budget, trained from wherever it stands, and measured.
+"""Experiments: one training run each, of a recipe on a data set under a budget, trained and measured.
 
-Unusual: files are the only state. A job's folder is OUT/BUDGET/RECIPE/SET-SEED; once measured, it holds a result.json
-and is never trained again. Nothing is chosen on a test split: the last checkpoint is measured beside the chosen one,
-and the customary protocol's figure is the lower of the two.
+All state is in files. A finished experiment has a result.json in its folder and is never trained again.
 """
 
 from __future__ import annotations
@@ -14,23 +12,23 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import default_collate
 
 from headcount.datasets import readers
-from headcount.datasets.annotations import PointsError
 from headcount.datasets.sample import Sample
 from headcount.evaluation.evaluate import Report, evaluate
 from headcount.inference.counter import Counter
 from headcount.inference.engines import TorchEngine
+from headcount.io.files import atomic_write
 from headcount.models.complexity import multiply_adds, parameter_count
 from headcount.models.counting_model import CountingModel
 from headcount.models.serialization import load_single
 from headcount.reproduction.diagnostics import gradient_norms, mask_iou
-from headcount.reproduction.paper import SETS, Row
+from headcount.reproduction.paper import DATASETS, RECIPES, DataSet, Row
+from headcount.reproduction.results import ImageResult, Result, SplitResult
 from headcount.training import checkpoint
 from headcount.training.config import (
     SetConfig,
@@ -44,50 +42,81 @@ from headcount.training.config import (
 from headcount.training.dataset import Crops, Picture, open_pictures
 from headcount.training.trainer import train
 
-SIZE = (576, 768)  # at which multiply-adds are stated
+SIZE = (576, 768)  # height and width of the image for which multiply-adds are stated
 
-# What a budget changes in the recipes, by backbone, the same for every row of a table.
+# Budget -> backbone ("" for any) -> settings that it changes, the same for every row of a table.
 BUDGETS: dict[str, dict[str, list[str]]] = {
-    "smoke": {  # everything runs, nothing is learned
+    "smoke": {  # runs everything, learns nothing
         "": [
             "steps=2", "batch=2", "warmup=0", "eval_every=2", "save_every=2", "precision=fp32", "imagenet=false",
             "freeze=0", "data.crop=[32, 32]", "data.scale=[1.0, 1.0]", "data.min_side=0", "model.width=8",
         ],
     },
-    "short": {  # table I in three hours on two cores
+    "short": {  # Table I in three hours on two cores
         "multiscale": ["steps=400", "eval_every=200"],
         "mcnn": ["steps=6000", "eval_every=1500"],
         "vgg16": ["steps=1200"],
         "csrnet": ["steps=1200"],
     },
-    "full": {  # the paper's: 200 crops an image and epoch, twice the 20 epochs after which its rate falls; for a GPU
+    "full": {  # the paper's: 200 crops per image and epoch, and twice the 20 epochs after which its rate falls
         "multiscale": ["epochs=40"],
         "mcnn": ["epochs=40"],
     },
 }  # fmt: skip
+# Budget -> settings that it changes for a fold of a cross validation.
+FOLD_CHANGES = {"short": ["steps=60", "eval_every=30", "lr=5e-5", "lr_pretrained=2e-5"]}
+
+
+class Interrupted(Exception):
+    """Training stopped at the user's request after it had saved its state."""
 
 
 @dataclass(frozen=True)
-class Job:
-    """One training run: a recipe on a set (with its fold, or 0) and a seed."""
+class Experiment:
+    """One training run.
+
+    Attributes:
+        recipe: A key of `paper.RECIPES`.
+        dataset: A key of `paper.DATASETS`.
+        seed: Seed of the run.
+        fold: Fold of the cross validation, from 1; 0 for a data set without folds.
+    """
 
     recipe: str
-    set: str
+    dataset: str
     seed: int = 1
     fold: int = 0
 
     @property
-    def folder(self) -> str:
+    def name(self) -> str:
+        """Unique within a budget, and the path of its folder."""
         fold = f"-fold{self.fold}" if self.fold else ""
-        return f"{self.recipe}/{self.set}{fold}-{self.seed}"
+        return f"{self.recipe}/{self.dataset}{fold}-{self.seed}"
 
     def split(self, name: str) -> str:
+        """The reader's name of the split train, val or test."""
         return f"fold{self.fold}-{name}" if self.fold else name
 
 
 @dataclass(frozen=True)
-class Lab:
-    """Where the data are, what may be spent, and where it goes."""
+class InitialCheckpoint:
+    """The trained weights that an experiment starts from: `part` ("all" or "backbone") of another experiment's."""
+
+    experiment: Experiment
+    part: str
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """Where the data are and where results go.
+
+    Attributes:
+        data: Folder that holds the data sets.
+        budget: A key of `BUDGETS`.
+        out: Folder of runs and reports. Runs record it, so one folder must always have one spelling.
+        backbone_weights: A file of VGG16's ImageNet weights; None to download them.
+        seeds: Seeds of the runs behind each row.
+    """
 
     data: Path
     budget: str
@@ -95,153 +124,187 @@ class Lab:
     backbone_weights: Path | None = None
     seeds: tuple[int, ...] = (1,)
 
-    def run(self, job: Job) -> Path:
-        return self.out / self.budget / job.folder
+    def folder(self, experiment: Experiment) -> Path:
+        return self.out / self.budget / experiment.name
 
-    def result(self, job: Job) -> dict[str, Any] | None:
-        """What was measured of a finished job; None where it is not finished."""
-        file = self.run(job) / "result.json"
+    def data_folder(self, dataset: str) -> Path:
+        return self.data / DATASETS[dataset].folder
+
+    def result(self, experiment: Experiment) -> Result | None:
+        """What was measured of a finished experiment; None for an unfinished one."""
+        file = self.folder(experiment) / "result.json"
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 
 
-def jobs_of(row: Row, set: str, seeds: Sequence[int]) -> list[Job]:
-    """The runs behind one cell: one a seed and fold."""
-    folds = range(1, SETS[set].folds + 1) if SETS[set].folds else (0,)
-    return [Job(row.recipe, set, seed, fold) for seed in seeds for fold in folds]
+def experiments_of(row: Row, dataset: str, seeds: Sequence[int]) -> list[Experiment]:
+    """The experiments behind a row's figure on a data set: one per seed and fold."""
+    if row.recipe is None:
+        return []
+    folds = range(1, DATASETS[dataset].folds + 1) if DATASETS[dataset].folds else (0,)
+    return [Experiment(row.recipe.name, dataset, seed, fold) for seed in seeds for fold in folds]
 
 
-def beginning(job: Job, budget: str) -> tuple[Job, str] | None:
-    """The job whose weights a job of the short budget begins with, and which of them; None: from its recipe's own.
+def initial_checkpoint(experiment: Experiment, budget: str) -> InitialCheckpoint | None:
+    """What the experiment starts from under a budget; None for the recipe's own initialization.
 
-    Rows of the light backbone share one, trained from scratch in baseline 1, and take fresh heads: the minutes are for
-    telling fusions apart, not for learning edges. A fold of UCF_CC_50 has 36 pictures, and begins with its row's run on
-    Part A.
+    In the short budget, rows of the light backbone share one backbone, which was trained from scratch in baseline 1.
+    Each row adds a new head, so that the minutes go into telling the fusions apart and not into learning edges. A
+    fold of UCF_CC_50 has 36 images, so it starts from the same row's run on Part A.
     """
-    backbone = load_recipe(job.recipe).model.backbone
-    if job.recipe == "model-csr-long":
-        return replace(job, recipe="model-csr"), "all"
-    if budget != "short" or job.recipe in ("light-start", "solution-5-printed"):
+    recipe = RECIPES[experiment.recipe]
+    start = (recipe.fold_starts if experiment.fold else recipe.starts).get(budget)
+    if start is None:
         return None
-    if job.set == "ucf_cc_50":
-        recipe = "model-csr-long" if job.recipe == "model-csr" else job.recipe
-        return Job(recipe, "part_A", job.seed), "all"
-    return (Job("light-start", job.set, job.seed), "backbone") if backbone == "multiscale" else None
+    return InitialCheckpoint(Experiment(start.recipe, start.dataset or experiment.dataset, experiment.seed), start.part)
 
 
-def configure(job: Job, lab: Lab) -> TrainConfig:
-    """The job's recipe under the lab's budget, on its set."""
-    config, data = load_recipe(job.recipe), SETS[job.set]
-    budget = BUDGETS[lab.budget]
-    changes = budget.get(config.model.backbone, budget.get("", []))
-    if job.recipe in ("light-start", "model-csr-long") and lab.budget == "short":
-        changes = []  # recipes of that budget alone
-    if job.set == "ucf_cc_50" and lab.budget == "short":
-        changes = [*changes, "steps=60", "eval_every=30", "lr=5e-5", "lr_pretrained=2e-5"]
-    config = override(config, changes)
-    config.seed = job.seed
-    if config.crops_per_image == 200:
-        config.crops_per_image = data.crops
-    config.sets = {job.set: SetConfig(data.folder, data.format, job.split("train"), job.split("val"))}
-    start = beginning(job, lab.budget)
+def configure(experiment: Experiment, workspace: Workspace) -> TrainConfig:
+    """The experiment's recipe under the budget of the workspace, on its data set."""
+    recipe, dataset = RECIPES[experiment.recipe], DATASETS[experiment.dataset]
+    config = load_recipe(experiment.recipe)
+    config = override(config, budget_changes(experiment, workspace.budget, config.model.backbone))
+    splits = SetConfig(dataset.folder, dataset.format, experiment.split("train"), experiment.split("val"))
+    config = replace(config, seed=experiment.seed, sets={experiment.dataset: splits})
+    if recipe.crops_by_dataset:
+        config = replace(config, crops_per_image=dataset.crops_per_image)
+    start = initial_checkpoint(experiment, workspace.budget)
     if start:
-        config.start, config.start_part = str(lab.run(start[0]) / "best"), start[1]
+        path = workspace.folder(start.experiment) / "best"
+        config = replace(config, start=str(path), start_part=start.part)
     return config
 
 
-def perform(job: Job, lab: Lab) -> dict[str, Any]:
-    """Train and measure a job, from wherever it stands; returns its result.
+def budget_changes(experiment: Experiment, budget: str, backbone: str) -> list[str]:
+    """The settings of the recipe that a budget changes, as key=value."""
+    by_backbone = BUDGETS[budget]
+    changes: list[str] = []
+    if budget not in RECIPES[experiment.recipe].own_length:
+        changes += by_backbone.get(backbone, by_backbone.get("", []))
+    if experiment.fold:
+        changes += FOLD_CHANGES.get(budget, [])
+    return changes
+
+
+def run(experiment: Experiment, workspace: Workspace) -> Result:
+    """Train and measure an experiment, resuming it if it was stopped. A finished one is not run again.
 
     Raises:
-        TrainError: its folder holds a run of other settings; points.PointsError: the set is not there.
+        TrainError: The folder holds a run with other settings, or training fails.
+        PointsError: The data set is missing or damaged.
+        Interrupted: Training was stopped and has saved its state.
     """
-    config, run = configure(job, lab), lab.run(job)
-    check_same(config, run)
-    done = lab.result(job)
-    if done is not None:
-        return done
-    start = beginning(job, lab.budget)
+    config, folder = configure(experiment, workspace), workspace.folder(experiment)
+    check_same(config, folder)
+    finished = workspace.result(experiment)
+    if finished is not None:
+        return finished
+    start = initial_checkpoint(experiment, workspace.budget)
     if start:
-        perform(start[0], lab)
-    print(f"{lab.budget}: {job.folder}", file=sys.stderr, flush=True)
-    train(config, lab.data, run, resume=True, backbone_weights=lab.backbone_weights)
-    numbers, _, _ = checkpoint.read(run)
-    if numbers["step"] < numbers["total"]:  # Ctrl-C: the run saved itself, and is no row yet
-        raise KeyboardInterrupt
-    result = measure(job, config, lab)
-    draft = run / "result.json.new"
-    draft.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    draft.replace(run / "result.json")
-    checkpoint.forget(run)  # a finished run has no use for it, and it is the largest file
+        run(start.experiment, workspace)
+    print(f"{workspace.budget}: {experiment.name}", file=sys.stderr, flush=True)
+    train(config, workspace.data, folder, resume=True, backbone_weights=workspace.backbone_weights)
+    numbers, _, _ = checkpoint.read(folder)
+    if numbers["step"] < numbers["total"]:
+        raise Interrupted(f"{experiment.name}: interrupted; run again to resume")
+    result = measure(experiment, config, workspace)
+    with atomic_write(folder / "result.json") as file:
+        file.write(json.dumps(result, indent=1) + "\n")
+    checkpoint.forget(folder)  # only resuming needs it, and it is the largest file
     return result
 
 
-def measure(job: Job, config: TrainConfig, lab: Lab) -> dict[str, Any]:
-    """The checkpoint chosen on validation on the validation list and in test; the last one in test, as is customary."""
-    run, data = lab.run(job), SETS[job.set]
-    history = training_log(run)
-    best = load_single(run / "best")
-    test_split, test = test_samples(lab.data / data.folder, job)
-    val = readers.read(lab.data / data.folder, data.format, job.split("val"))
-    counters = {"best": Counter(TorchEngine(best, precision_of(config)))}
-    if not filecmp.cmp(run / "best" / "model.safetensors", run / "last" / "model.safetensors", shallow=False):
-        counters["last"] = Counter(TorchEngine(load_single(run / "last"), precision_of(config)))
-    reports = {name: slim(evaluate(test, counter)) for name, counter in counters.items()}
-    pictures = open_pictures(val, config.data)
-    crops = Crops([(1.0, pictures)], config.data, best.stride, config.seed)
-    return {
-        "job": asdict(job),
-        "config": asdict(config),
-        "budget": lab.budget,
-        "steps": int(history[-1]["step"]),
-        "crops": int(history[-1]["step"]) * config.batch,
-        "seconds": history[-1].get("seconds") or config.batch * history[-1]["step"] / history[-1]["crops_per_second"],
-        "chosen_step": int(min((r for r in history if "score" in r), key=lambda r: r["score"])["step"]),
-        "parameters": parameter_count(best),
-        "multiply_adds": multiply_adds(best, *SIZE),
-        "test_split": test_split,
-        "val": slim(evaluate(val, counters["best"])),
-        "test": reports["best"],
-        "test_last": reports.get("last", reports["best"]),
-        "mask_iou": finite(masks(best, pictures, config)),
-        "gradient_norms": gradient_norms(best, default_collate([crops[i] for i in range(4)]), config.loss),
-        **run_environment(),
-    }
+def measure(experiment: Experiment, config: TrainConfig, workspace: Workspace) -> Result:
+    """Measure the chosen checkpoint on the validation list, and the chosen and the last one on the test split."""
+    folder, dataset = workspace.folder(experiment), DATASETS[experiment.dataset]
+    log = training_log(folder)
+    model = load_single(folder / "best")
+    counter = Counter(TorchEngine(model, precision_of(config)))
+    test_split, test = test_samples(experiment, workspace)
+    val = readers.read(workspace.data_folder(experiment.dataset), dataset.format, experiment.split("val"))
+    chosen = to_split_result(evaluate(test, counter))
+    last = chosen
+    if not filecmp.cmp(folder / "best" / "model.safetensors", folder / "last" / "model.safetensors", shallow=False):
+        last_counter = Counter(TorchEngine(load_single(folder / "last"), precision_of(config)))
+        last = to_split_result(evaluate(test, last_counter))
+    images = open_pictures(val, config.data)
+    crops = Crops([(1.0, images)], config.data, model.stride, config.seed)
+    environment = run_environment()
+    return Result(
+        experiment=asdict(experiment),
+        config=asdict(config),
+        budget=workspace.budget,
+        steps=int(log[-1]["step"]),
+        crops=int(log[-1]["step"]) * config.batch,
+        seconds=log[-1]["seconds"],
+        chosen_step=int(min((row for row in log if "score" in row), key=lambda row: row["score"])["step"]),
+        parameters=parameter_count(model),
+        multiply_adds=multiply_adds(model, *SIZE),
+        test_split=test_split,
+        val=to_split_result(evaluate(val, counter)),
+        test=chosen,
+        test_last=last,
+        mask_iou=mask_overlap(model, images, config),
+        gradient_norms=gradient_norms(model, default_collate([crops[i] for i in range(4)]), config.loss),
+        versions=environment["versions"],
+        commit=environment["commit"],
+        device=environment["device"],
+    )
 
 
-def test_samples(folder: Path, job: Job) -> tuple[str, list[Sample]]:
-    """The test split; where a copy of the set has none, the validation list, under its own name."""
-    try:
-        return "test", readers.read(folder, SETS[job.set].format, job.split("test"))
-    except PointsError:
-        return "val", readers.read(folder, SETS[job.set].format, job.split("val"))
+def test_samples(experiment: Experiment, workspace: Workspace) -> tuple[str, list[Sample]]:
+    """The test split, as ("test", samples); for a copy of a data set that has none, ("val", the validation list).
+
+    Raises:
+        PointsError: The split exists, but cannot be read.
+    """
+    dataset, folder = DATASETS[experiment.dataset], workspace.data_folder(experiment.dataset)
+    split = "test" if has_test_split(dataset, folder) else "val"
+    return split, readers.read(folder, dataset.format, experiment.split(split))
+
+
+def has_test_split(dataset: DataSet, folder: Path) -> bool:
+    """Whether this copy of a data set has a test split, complete or not. Its root is `folder` or a folder inside."""
+    if dataset.folds:
+        return True
+    return any(any(folder.glob(f"{depth}{name}")) for name in dataset.test_folders for depth in ("", "*/"))
 
 
 def precision_of(config: TrainConfig) -> str:
     return "auto" if torch.cuda.is_available() else config.precision
 
 
-def slim(report: Report) -> dict[str, Any]:
-    """A report without its paths; failures in it are an error, since a row must cover its whole split."""
+def to_split_result(report: Report) -> SplitResult:
+    """A report without paths.
+
+    Raises:
+        TrainError: An image could not be counted; a figure must cover the whole split.
+    """
     if report.errors:
         path, reason = next(iter(report.errors.items()))
-        raise TrainError(f"{path}: {reason}; {len(report.errors)} pictures could not be counted")
-    kept = report.to_dict()
-    names = ("name", "scene", "true", "predicted", "game1", "game2", "game3")
-    kept["images"] = [{k: image[k] for k in names} for image in kept["images"]]
-    return kept
+        raise TrainError(f"{path}: {reason}; {len(report.errors)} images could not be counted")
+    images = [
+        ImageResult(
+            name=row.name,
+            scene=row.scene,
+            true=row.true,
+            predicted=row.predicted,
+            game1=row.game1,
+            game2=row.game2,
+            game3=row.game3,
+        )
+        for row in report.rows
+    ]
+    return SplitResult(mae=report.metrics.mae, rmse=report.metrics.rmse, images=images)
 
 
-def training_log(run: Path) -> list[dict[str, float]]:
-    """metrics.csv, without its empty cells."""
-    with (run / "metrics.csv").open(newline="") as file:
-        return [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
+def training_log(folder: Path) -> list[dict[str, float]]:
+    """The rows of metrics.csv, without their empty cells."""
+    with (folder / "metrics.csv").open(newline="") as file:
+        return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
 
 
-def masks(model: CountingModel, pictures: list[Picture], config: TrainConfig) -> float:
-    """mask_iou in the precision that the network trained in."""
+def mask_overlap(model: CountingModel, images: list[Picture], config: TrainConfig) -> float | None:
+    """`mask_iou` in the precision of training; None for a network without a mask."""
     with torch.autocast(model.mean.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-        return mask_iou(model, pictures, config.data)
-
-
-def finite(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+        overlap = mask_iou(model, images, config.data)
+    return float(overlap) if np.isfinite(overlap) else None

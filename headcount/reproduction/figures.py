@@ -1,8 +1,7 @@
-"""The paper's figures 4 to 6 as pictures: solutions beside the truth, the inside of a network, errors by level.
+"""The paper's figures 4 to 6: solutions beside the truth, the inside of a network, and errors by level of crowding.
 
-What is unusual: every panel of a sheet has one width, as wide as its longest caption needs, and its picture's own
-height; so rows of any shape stack in columns, and no caption is cut. All figures are uint8 (H,W,3) RGB, for
-`media.write_image`.
+All panels of a sheet have one width, which fits the longest caption; heights follow the images. Rows of any shape
+therefore align in columns, and no caption is cut. All figures are uint8 (H,W,3) RGB.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 import torch
 
 from headcount.evaluation.metrics import LEVEL_RANGES
+from headcount.evaluation.metrics import LEVELS as ALL_LEVELS
 from headcount.training.targets import density_map
 from headcount.visualization.heatmap import PATCH, brightest, colours, enlarge, heat
 from headcount.visualization.panels import bar_chart, side_by_side
@@ -24,20 +24,22 @@ from headcount.visualization.text import caption_width
 
 PANEL = 320  # pixels, the least width of a panel
 STRIDE, SIGMA = 4, 4.0  # of the true density that is shown, pixels
-LONE_HEAD = PATCH / (2 * math.pi * SIGMA**2)  # people per 100 x 100 px where one head is: a scale for empty pictures
-LEVELS = ("low", "middle", "high")
+LONE_HEAD = PATCH / (2 * math.pi * SIGMA**2)  # people per 100 x 100 px at a single head: a scale for empty images
+LEVELS = tuple(level for level in ALL_LEVELS if level != "none")  # low, middle, high
 
 Panels = list[tuple[str, np.ndarray]]  # (caption, uint8 (H,W,3)), left to right
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One picture, the truth, and what some networks made of it.
+    """One image, the truth, and the densities that some networks predict for it.
 
-    image: uint8 (H,W,3) RGB. points: float32 (N,2), pixels.
-    densities: label -> ((h,w) people per cell, pixels of the picture per cell), such as `density` and `stride` of a
-        CountResult; the captions give their sums.
-    name: the caption of the picture itself.
+    Attributes:
+        image: uint8 (H,W,3) RGB.
+        points: float32 (N,2) heads, x then y, pixels.
+        densities: Label -> ((h,w) people per cell, pixels of the image per cell), such as `density` and `stride` of a
+            CountResult. Captions give the sums.
+        name: Caption of the image.
     """
 
     image: np.ndarray
@@ -47,21 +49,21 @@ class Comparison:
 
 
 def figure4(rows: Sequence[Comparison]) -> np.ndarray:
-    """Figure 4: a row per picture: itself, its true density, and each density given, all with their counts.
+    """Draw figure 4: one row per image, with its true density and each predicted density, all with their counts.
 
-    The densities of a row share the colours that the true one gets by itself; rows do not. Where nobody is, the
-    brightest colour is that of a lone head.
+    The densities of a row share the colour scale of the true one; rows have scales of their own. In an image without
+    people, the brightest colour is that of a lone head.
 
     Raises:
-        ValueError: for no rows.
+        ValueError: There are no rows.
     """
     if not rows:
-        raise ValueError("figure4: there is nothing to compare; give at least one picture")
+        raise ValueError("figure4: there is nothing to compare; give at least one image")
     return _stack([comparison_panels(row) for row in rows])
 
 
 def comparison_panels(row: Comparison) -> Panels:
-    """A row of figure 4."""
+    """One row of figure 4."""
     height, width = row.image.shape[:2]
     points = torch.from_numpy(np.ascontiguousarray(row.points, np.float32).reshape(-1, 2))
     truth = density_map(points, height, width, STRIDE, SIGMA).numpy()  # (h,w)
@@ -73,12 +75,16 @@ def comparison_panels(row: Comparison) -> Panels:
     return panels
 
 
-def figure5(image: np.ndarray, maps: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Figure 5: a picture uint8 (H,W,3) and what a network makes of it on the way, `diagnose.feature_maps`.
+def figure5(image: np.ndarray, maps: Mapping[str, np.ndarray], name: str = "input") -> np.ndarray:
+    """Draw figure 5: an image and the maps inside a network.
 
-    `maps`: caption -> (h,w), spanning the picture. Each is coloured over its own range, which its caption states.
+    Args:
+        image: uint8 (H,W,3) RGB.
+        maps: Caption -> (h,w) that spans the image, as `diagnostics.feature_maps` returns them. Each map is coloured
+            over its own range, and its caption states the range.
+        name: Caption of the image.
     """
-    return _stack([[("input", image), *(map_panel(name, values, image) for name, values in maps.items())]])
+    return _stack([[(name, image), *(map_panel(caption, values, image) for caption, values in maps.items())]])
 
 
 def map_panel(name: str, values: np.ndarray, image: np.ndarray) -> tuple[str, np.ndarray]:
@@ -89,18 +95,20 @@ def map_panel(name: str, values: np.ndarray, image: np.ndarray) -> tuple[str, np
 
 
 def figure6(
-    levels: Mapping[str, Mapping[str, float]], images: Mapping[str, int] | None = None
+    levels: Mapping[str, Mapping[str, float]], images: Mapping[str, int], split: str = "test"
 ) -> tuple[np.ndarray, str]:
-    """Figure 6: MAE by level of crowding, as a bar chart and as CSV text.
+    """Draw figure 6: MAE by level of crowding.
 
     Args:
-        levels: row label -> {"low": MAE, "middle": MAE, "high": MAE}. A level without images is left out or nan.
-        images: level -> how many images it has, for the group's label and a column more.
+        levels: Row label -> {"low": MAE, "middle": MAE, "high": MAE}. A level without images is missing or nan.
+        images: Level -> number of its images.
+        split: "test", or "val" where the validation list stands in for a missing test split. The chart states it.
 
-    The CSV's columns are row, level, range (true people) and mae, and images where given.
+    Returns:
+        The bar chart, and its numbers as CSV: row, level, range (of true people), mae, images, split.
 
     Raises:
-        ValueError: for another level.
+        ValueError: A level is unknown.
     """
     unknown = {level for row in levels.values() for level in row} - set(LEVELS)
     if unknown:
@@ -108,15 +116,20 @@ def figure6(
     groups: dict[str, dict[str, float]] = {}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(["row", "level", "range", "mae"] + ["images"] * (images is not None))
+    table.writerow(["row", "level", "range", "mae", "images", "split"])
     for level in LEVELS:
-        title = f"{level} {LEVEL_RANGES[level]}" + (f" ({images.get(level, 0)} images)" if images is not None else "")
-        groups[title] = {row: mae[level] for row, mae in levels.items() if not math.isnan(mae.get(level, math.nan))}
-        for row, mae in groups[title].items():
-            counted = [] if images is None else [images.get(level, 0)]
-            table.writerow([row, level, LEVEL_RANGES[level], round(mae, 4), *counted])
-    width = max(900, 180 * len(levels))  # so that the numbers over the bars, and the names, stay apart
-    return bar_chart(groups, "MAE by people in the picture", width), text.getvalue()
+        number = images.get(level, 0)
+        bars = {row: mae[level] for row, mae in levels.items() if not math.isnan(mae.get(level, math.nan))}
+        groups[f"{level} {LEVEL_RANGES[level]} ({number} images)"] = bars
+        table.writerows([row, level, LEVEL_RANGES[level], round(mae, 4), number, split] for row, mae in bars.items())
+    width = max(900, 180 * len(levels))  # keeps the numbers over the bars, and the names, apart
+    return bar_chart(groups, chart_title(split), width), text.getvalue()
+
+
+def chart_title(split: str) -> str:
+    """The title of figure 6, which states that the validation list stands in for a missing test split, if it does."""
+    title = "MAE by people in the image"
+    return title if split == "test" else f"{title} (validation list: no test split)"
 
 
 def _stack(rows: Sequence[Panels]) -> np.ndarray:
@@ -124,9 +137,9 @@ def _stack(rows: Sequence[Panels]) -> np.ndarray:
     wide = max([PANEL, *(caption_width(caption) for row in rows for caption, _ in row)])
     strips = []
     for row in rows:
-        captions, pictures = zip(*row, strict=True)
-        height = math.ceil(wide * pictures[0].shape[0] / pictures[0].shape[1])  # never narrower than `wide`
-        strips.append(side_by_side(pictures, captions, height))
+        captions, images = zip(*row, strict=True)
+        height = math.ceil(wide * images[0].shape[0] / images[0].shape[1])  # never narrower than `wide`
+        strips.append(side_by_side(images, captions, height))
     sheet = np.full((sum(len(s) for s in strips), max(s.shape[1] for s in strips), 3), 255, np.uint8)
     top = 0
     for strip in strips:

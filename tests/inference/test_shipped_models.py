@@ -63,7 +63,7 @@ def test_a_name_opens_a_model_that_comes_with_headcount(tmp_path, monkeypatch):
 def test_each_file_fits_and_its_card_says_what_it_is(path):
     assert path.stat().st_size <= 30e6
     card = path.with_suffix(".MODEL_CARD.md").read_text()
-    for word in ("Data", "Recipe", "Seed", "Commit", "Protocol", "headcount evaluate", "Limits", "Licence", "rendered"):
+    for word in ("Data", "Recipe", "Seed", "Commit", "Protocol", "headcount evaluate", "Limits", "License", "rendered"):
         assert word.lower() in card.lower(), word
     meta = headcount.load(path).engine.meta
     assert meta.name == path.stem and meta.data and meta.metrics["part_A_test_mae"] <= 74

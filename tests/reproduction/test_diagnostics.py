@@ -1,4 +1,4 @@
-"""What is measured inside a network: its maps, its mask, its gradients; and that measuring changes nothing."""
+"""Measurements inside a network: its maps, its mask and its gradients. Measuring changes nothing."""
 
 import math
 
@@ -56,24 +56,24 @@ def test_the_maps_of_figure_5_are_the_network_s_own(fusion):
 
 def test_the_channel_shown_is_the_one_that_varies_most():
     flat, ramp, framed = torch.full((16, 24), 900.0), torch.arange(24.0).expand(16, 24), torch.zeros(16, 24)
-    framed[0] = framed[:, 0] = 500  # what the border does is not the picture
+    framed[0] = framed[:, 0] = 500  # what the border does is not the image
     channels = torch.stack([flat, framed, ramp, torch.rand(16, 24)])
     assert torch.equal(most_varied(channels), ramp)
 
 
-def test_small_pictures_are_enlarged_as_in_test():
+def test_small_images_are_enlarged_as_in_inference():
     maps = feature_maps(network("feature_posterior", min_side=100), PHOTO)
     assert {m.shape for m in maps.values()} == {(25, 35)}
 
 
-def test_what_padding_added_is_cropped():
+def test_padding_is_cropped():
     maps = feature_maps(network("feature_posterior", backbone="lite0"), PHOTO)  # stride 8, padded to 64 x 96
     assert {m.shape for m in maps.values()} == {(7, 9)}
 
 
-def test_looking_inside_leaves_the_network_alone():
+def test_feature_maps_leave_the_network_as_it_was():
     model = network("feature_posterior").train()
-    feature_maps(model, PHOTO[:, ::-1])  # a mirrored view is a picture too
+    feature_maps(model, PHOTO[:, ::-1])  # a mirrored view is an image too
     assert model.training and not model.head.mask_features._forward_hooks
 
 
@@ -87,7 +87,7 @@ def test_a_network_that_feeds_no_mask_back_has_no_figure_5(fusion, backbone):
 
 
 class Painted(nn.Module):
-    """A "network" whose mask is what is white in the picture."""
+    """A "network" whose mask is the white part of the image."""
 
     stride = 4
 
@@ -101,7 +101,7 @@ class Painted(nn.Module):
 
 
 def painted(points: np.ndarray, shift: int = 0, radius: float = 3.0) -> Picture:
-    """A picture of `points` that is white on their true mask, `shift` cells to the right of it."""
+    """An image of `points` that is white on their true mask, moved `shift` cells to the right."""
     mask = mask_map(torch.from_numpy(points), 48, 80, 4, radius).numpy()
     image = np.kron(np.roll(mask, shift, axis=1), np.ones((4, 4)))[..., None].repeat(3, axis=2) * 255
     return make_picture(image.astype(np.uint8), points, CONFIG, "painted")
@@ -121,10 +121,10 @@ def test_a_shifted_mask_has_the_fraction_that_overlaps(shift, iou):
     assert mask_iou(Painted(), [painted(ONE, shift)], CONFIG) == pytest.approx(iou)
 
 
-def test_cells_are_pooled_over_pictures():
+def test_cells_are_pooled_over_images():
     nobody = np.zeros((0, 2), np.float32)
-    pictures = [painted(ONE), painted(ONE, 1), painted(nobody)]
-    assert mask_iou(Painted(), pictures, CONFIG) == pytest.approx((9 + 6) / (9 + 12))
+    images = [painted(ONE), painted(ONE, 1), painted(nobody)]
+    assert mask_iou(Painted(), images, CONFIG) == pytest.approx((9 + 6) / (9 + 12))
     assert math.isnan(mask_iou(Painted(), [painted(nobody)], CONFIG))
 
 
@@ -135,10 +135,10 @@ def test_only_the_region_of_interest_counts():
     assert mask_iou(Painted(), [shifted._replace(inside=region)], CONFIG) == pytest.approx(3 / 9)
 
 
-def test_small_pictures_are_measured_enlarged():
+def test_small_images_are_measured_enlarged():
     large = DataConfig(sigma=1.0, radius=6.0, min_side=96)  # twice the size, with twice the radius in pixels
     iou = mask_iou(Painted(), [painted(ONE)], large)
-    assert 0.4 < iou < 1  # cells of the picture are four now, and the true mask is finer than what was painted
+    assert 0.4 < iou < 1  # each cell is four now, so the true mask is finer than the painted one
 
 
 @pytest.mark.parametrize("fusion", ["plain", "feature_density"])
@@ -146,16 +146,16 @@ def test_a_network_without_a_mask_has_no_iou(fusion):
     assert math.isnan(mask_iou(network(fusion), [painted(ONE)], CONFIG))
 
 
-def test_a_real_network_is_measured_in_test_mode_and_left_in_its_own():
-    model = network("feature_gt").train()  # in training it would ask for the true mask
+def test_a_real_network_is_measured_in_evaluation_mode_and_keeps_its_own():
+    model = network("feature_gt").train()  # in training mode it would need the true mask
     assert 0 <= mask_iou(model, [make_picture(PHOTO, HEADS, CONFIG, "noise")], CONFIG) <= 1
     assert model.training
 
 
 # gradient_norms -------------------------------------------------------------------------------------------------------
 
-# solution: does the density loss teach the mask branch?
-TEACHES = {
+# fusion -> does the density loss train the mask branch?
+TRAINS = {
     "product_gt": False,
     "product_posterior": True,
     "product_ste": True,
@@ -164,12 +164,12 @@ TEACHES = {
 }
 
 
-@pytest.mark.parametrize(("fusion", "teaches"), TEACHES.items())
-def test_the_density_loss_teaches_the_mask_branch_in_solutions_2_3_and_5_only(fusion, teaches):
+@pytest.mark.parametrize(("fusion", "trains"), TRAINS.items())
+def test_the_density_loss_trains_the_mask_branch_in_solutions_2_3_and_5_only(fusion, trains):
     norms = gradient_norms(network(fusion), crops(), LossConfig())
     assert set(norms) == {"density", "mask"}
-    assert (norms["density"]["mask branch"] > 0) == teaches
-    assert teaches or norms["density"]["mask branch"] == 0.0  # exactly
+    assert (norms["density"]["mask branch"] > 0) == trains
+    assert trains or norms["density"]["mask branch"] == 0.0  # exactly
     assert norms["density"]["backbone"] > 0 and norms["density"]["rest of the head"] > 0
     assert norms["mask"]["backbone"] > 0 and norms["mask"]["mask branch"] > 0
     assert norms["mask"]["rest of the head"] == 0.0
@@ -200,7 +200,7 @@ def test_measuring_changes_nothing():
     assert all(p.grad is None for p in model.backbone.parameters())
 
 
-def test_parts_that_a_network_lacks_are_left_out_and_frozen_ones_learn_nothing():
+def test_missing_parts_are_left_out_and_frozen_ones_have_no_gradient():
     model = network("plain")
     model.backbone.requires_grad_(False)
     assert set(gradient_norms(model, crops(), LossConfig())["density"]) == {"backbone", "rest of the head"}

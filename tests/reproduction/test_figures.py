@@ -1,4 +1,4 @@
-"""Figures: counts in the captions, heads where they are, one scale of colours a row, nothing cut, exact numbers."""
+"""Figures: counts in captions, heads at their places, one colour scale per row, nothing cut, exact numbers."""
 
 import csv
 import io
@@ -54,7 +54,7 @@ def test_the_panels_of_a_row_share_the_colours_of_the_truth():
     np.testing.assert_array_equal(panels["ground truth: 3"], heatmap.heat(cells, 96, 128, stride=4))  # its own peak
 
 
-def test_a_picture_without_people_is_a_row_too():
+def test_an_image_without_people_is_a_row_too():
     nobody = np.zeros((0, 2), np.float32)
     haze, ghost = np.full((12, 16), 0.01, np.float32), density(HEADS[2:], 4)
     panels = dict(comparison_panels(Comparison(photo(), nobody, {"haze": (haze, 8), "ghost": (ghost, 4)})))
@@ -74,8 +74,8 @@ def test_rows_of_any_shape_stack_in_columns_with_no_caption_cut(monkeypatch):
     )
     sheet = figure4(rows)
     assert sheet.dtype == np.uint8 and sheet.shape[0] == sum(len(strip) for _, strip in strips)
-    for (pictures, captions, height), strip in strips:
-        wide = round(pictures[0].shape[1] * height / pictures[0].shape[0])
+    for (images, captions, height), strip in strips:
+        wide = round(images[0].shape[1] * height / images[0].shape[0])
         assert 0 <= wide - text.caption_width(f"{label}: 1") <= 4  # the longest fits; columns of one width, nearly
         assert strip.shape[1] <= sheet.shape[1]
         assert text.caption_width(max(captions, key=len)) <= wide
@@ -87,17 +87,23 @@ def test_nothing_to_compare_is_an_error():
         figure4([])
 
 
+def map_pair(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
+    caption, panel = figures.map_panel(name, values, photo())
+    return panel, caption
+
+
 def test_figure_5_colours_each_map_over_its_own_range():
     ramp = np.linspace(-3, 5, 16, dtype=np.float32)[None].repeat(12, axis=0)  # dark left, bright right
     for scale in (1, 1000):
         caption, panel = figures.map_panel("ramp", ramp * scale, photo())
         assert panel.shape == (96, 128, 3)
-        assert (panel[50, 0] == heatmap.colours(np.zeros((1, 1)))[0, 0]).all()
-        assert (panel[50, -1] == heatmap.colours(np.ones((1, 1)))[0, 0]).all()
+        assert (panel[:, 0] == heatmap.colours(np.zeros((1, 1)))[0, 0]).all()
+        assert (panel[:, -1] == heatmap.colours(np.ones((1, 1)))[0, 0]).all()
         assert caption == ("ramp, -3 to 5" if scale == 1 else "ramp, -3e+03 to 5e+03")
     sheet = figure5(photo(), {"ramp": ramp, "flat": np.full((12, 16), 0.5, np.float32)})
-    assert sheet.shape == (240 + 30 + 20, 3 * 320 + 40, 3)
-    assert (sheet[100, 100] == 120).all()  # the picture comes first
+    shown = [(photo(), "input"), map_pair("ramp", ramp), map_pair("flat", np.full((12, 16), 0.5, np.float32))]
+    expected = panels.side_by_side([image for image, _ in shown], [caption for _, caption in shown], 240)
+    np.testing.assert_array_equal(sheet, expected)
 
 
 LEVELS = {
@@ -107,9 +113,8 @@ LEVELS = {
 
 
 def test_figure_6_is_also_numbers():
-    chart, text = figure6(LEVELS, {"low": 96, "middle": 62})
-    assert chart.shape == (480, 900, 3)
-    rows = list(csv.DictReader(io.StringIO(text)))
+    _, numbers = figure6(LEVELS, {"low": 96, "middle": 62})
+    rows = list(csv.DictReader(io.StringIO(numbers)))
     assert {(r["row"], r["level"]): float(r["mae"]) for r in rows} == {
         ("baseline 1", "low"): 20.5,
         ("baseline 1", "middle"): 60.25,
@@ -119,16 +124,42 @@ def test_figure_6_is_also_numbers():
     }
     assert [r["range"] for r in rows] == ["1-300", "1-300", "301-700", "301-700", "701-"]
     assert [r["images"] for r in rows] == ["96", "96", "62", "62", "0"]
-    assert figure6(LEVELS)[1].splitlines()[0] == "row,level,range,mae"
+    assert {r["split"] for r in rows} == {"test"}
 
 
-def test_figure_6_has_a_bar_for_each_number():
-    chart, _ = figure6({"ours": {"low": 10.0, "high": 20.0}})
-    tint = chart[430, 100]
-    low, middle, high = ((chart[90:435, x] == tint).all(axis=1).sum() for x in (100, 400, 700))
-    assert high == pytest.approx(2 * low, rel=0.05) and middle == 0
+def test_figure_6_draws_each_number_as_a_bar(monkeypatch):
+    charts = []
+    monkeypatch.setattr(
+        figures, "bar_chart", lambda *arguments: charts.append(arguments) or panels.bar_chart(*arguments)
+    )
+    chart, _ = figure6(LEVELS, {"low": 96, "middle": 62})
+    (groups, title, width), *_ = charts
+    assert groups == {
+        "low 1-300 (96 images)": {"baseline 1": 20.5, "solution 5": 10.25},
+        "middle 301-700 (62 images)": {"baseline 1": 60.25, "solution 5": 30.0},
+        "high 701- (0 images)": {"baseline 1": 210.0},
+    }
+    assert title == "MAE by people in the image"
+    np.testing.assert_array_equal(chart, panels.bar_chart(groups, title, width))
+
+
+def test_figure_6_has_bars_in_proportion():
+    chart, _ = figure6({"ours": {"low": 10.0, "high": 20.0}}, {"low": 1, "high": 1})
+    tints, pixels = np.unique(
+        chart[90:430].reshape(-1, 3), axis=0, return_counts=True
+    )  # between the legend and the axis
+    colour = tints[np.argsort(pixels)[-2]]  # the most frequent one but white
+    thirds = np.array_split((chart[90:430] == colour).all(axis=2), 3, axis=1)  # low, middle, high
+    low, middle, high = (int(third.any(axis=1).sum()) for third in thirds)
+    assert high == pytest.approx(2 * low, rel=0.05) and low > 100 and middle == 0
+
+
+def test_figure_6_says_when_the_validation_list_stood_in():
+    _, numbers = figure6(LEVELS, {"low": 3}, "val")
+    assert {row["split"] for row in csv.DictReader(io.StringIO(numbers))} == {"val"}
+    assert figures.chart_title("val") == "MAE by people in the image (validation list: no test split)"
 
 
 def test_another_level_is_an_error():
     with pytest.raises(ValueError, match="unknown levels medium; use low, middle, high"):
-        figure6({"ours": {"medium": 3.0}})
+        figure6({"ours": {"medium": 3.0}}, {})
