@@ -16,7 +16,7 @@ import numpy as np
 
 from headcount._extras import EXTRAS, install_hint
 from headcount.datasets import matlab
-from headcount.datasets.annotations import PointsError, as_points
+from headcount.datasets.annotations import PointsError, as_points, excerpt
 from headcount.io.files import single_line
 from headcount.io.images import MediaError, image_size
 
@@ -116,7 +116,7 @@ def read_numbers(file: Path, columns: int, expected: str) -> np.ndarray:
         except ValueError:
             row = []
         if len(row) < columns or not np.isfinite(row).all():
-            raise PointsError(f"{file}, line {line}: '{content[:40]}' must be the numbers {expected}; correct it")
+            raise PointsError(f"{file}, line {line}: '{excerpt(content)}' must be the numbers {expected}; correct it")
         rows.append(row)
     return np.array(rows, np.float64).reshape(-1, columns)
 
@@ -171,7 +171,7 @@ def extract(path: Path, content: Json, take: Callable[[Any], Found]) -> Found:
     """Apply `take` to the content of a file; content of another structure is a PointsError."""
     try:
         return take(content)
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise PointsError(f"{path}: not an annotation of this data set; unpack the set again") from None
 
 

@@ -9,6 +9,8 @@ from typing import NoReturn
 
 import numpy as np
 
+MAX_QUOTED = 60  # characters of a file in a message
+
 
 class PointsError(ValueError):
     """An annotation that cannot be used.
@@ -23,6 +25,11 @@ ErrorHandler = Callable[[PointsError], None]
 def raise_error(error: PointsError) -> NoReturn:
     """The default error handler: stop at the first annotation that cannot be used."""
     raise error
+
+
+def excerpt(text: str) -> str:
+    """The beginning of a text from a file, on one line, to quote it in a message."""
+    return " ".join(text[:MAX_QUOTED].split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,10 +100,12 @@ def annotations_of(found: Iterable[Annotation], where: str | Path) -> Annotation
     for label, values in found:
         try:
             row = [float(value) for value in values]
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             row = []
         if len(row) not in (2, 4) or not np.isfinite(row).all():
-            raise PointsError(f"{where}: an annotation of class '{label}' needs two or four finite numbers; correct it")
+            raise PointsError(
+                f"{where}: an annotation of class '{excerpt(label)}' needs two or four finite numbers; correct it"
+            )
         (points if len(row) == 2 else boxes).append((label, row))
     return Annotations(
         points=np.array([row for _, row in points], np.float64).reshape(-1, 2),
@@ -128,7 +137,7 @@ def as_rows(values: object, columns: int, where: str | Path, expected: str) -> n
     """
     try:
         array = np.asarray(values, np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.full(1, np.nan)
     if array.size == 0:
         return np.zeros((0, columns))

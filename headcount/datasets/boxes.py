@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from headcount.datasets.annotations import Annotations, PointsError
+from headcount.datasets.annotations import Annotations, PointsError, excerpt
 
 HEAD_CLASSES = ("head", "heads", "human head", "human_head", "person head", "person_head")
 PERSON_CLASSES = ("person", "persons", "people", "pedestrian", "pedestrians", "human", "humans")
+MAX_LISTED = 30  # classes in a message
 BOX_RULES = ("head", "centre")
 
 Box = tuple[float, float, float, float]  # left, top, right, bottom
@@ -48,11 +49,13 @@ def choose_classes(labels: Iterable[str], wanted: Sequence[str], where: str | Pa
         PointsError: a wanted class does not exist, or nothing says which of several classes are people.
     """
     known = {_normalized(label) for label in labels}
-    listed = ", ".join(sorted(known)) or "none"
+    listed = ", ".join(excerpt(label) for label in sorted(known)[:MAX_LISTED]) or "none"
+    if len(known) > MAX_LISTED:
+        listed += ", ..."
     if wanted:
         asked = {_normalized(name) for name in wanted}
         if missing := sorted(asked - known):
-            raise PointsError(f"{where}: has no class '{missing[0]}'; choose from {listed}")
+            raise PointsError(f"{where}: has no class '{excerpt(missing[0])}'; choose from {listed}")
         return asked
     for group in (HEAD_CLASSES, PERSON_CLASSES):
         if found := known.intersection(group):

@@ -29,8 +29,9 @@ from headcount.datasets.annotations import (
     PointsError,
     annotations_of,
     as_points,
+    excerpt,
 )
-from headcount.datasets.folders import ImageIndex, list_files
+from headcount.datasets.folders import ImageIndex, check_path, list_files
 from headcount.datasets.format import RecordFormat
 from headcount.datasets.sample import Sample
 from headcount.datasets.signs import file_starts
@@ -72,8 +73,10 @@ def _file_records(data: Json, file: Path, images: ImageIndex, split: str) -> Ite
     try:
         found = _annotations_by_image(data, file)
         listed = [(str(image["file_name"]), image, found[image["id"]]) for image in data["images"]]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise PointsError(f"{file}: not a COCO keypoint file, nor one of boxes ({error}); export it again") from None
+    except (LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise PointsError(
+            f"{file}: not a COCO keypoint file, nor one of boxes ({excerpt(str(error))}); export it again"
+        ) from None
     for name, image, places in listed:
         try:
             path = _find_image(name, file, images)
@@ -100,6 +103,7 @@ def _annotations_by_image(data: Json, file: Path) -> dict[object, list[Annotatio
 
 
 def _find_image(name: str, file: Path, images: ImageIndex) -> Path:
+    check_path(name, file)
     path = Path(name)
     return path if path.is_absolute() and path.is_file() else images.find(name, file, file.parent)
 
@@ -119,7 +123,7 @@ def _place(item: Json, category: Json, file: Path) -> Iterable[float]:
     box = item.get("bbox")
     if box is None or len(box) != 4:
         raise PointsError(
-            f"{file}: annotation {item.get('id')} has no labeled keypoint and no box; give each person one"
+            f"{file}: annotation {excerpt(str(item.get('id')))} has no labeled keypoint and no box; give each person one"
         )
     left, top, width, height = box
     return left, top, left + width, top + height

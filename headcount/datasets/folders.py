@@ -13,6 +13,9 @@ from pathlib import Path
 from headcount.datasets.annotations import PointsError
 from headcount.io.images import IMAGE_SUFFIXES
 
+MAX_PATH = 1000  # characters
+MAX_NAME_BYTES = 255  # of a file or folder, the limit of common file systems
+
 
 def natural_key(text: str) -> list[int | str]:
     """A sort key that compares digits as numbers: IMG_2 comes before IMG_10."""
@@ -83,6 +86,14 @@ def match_pairs(images: dict[str, Path], labels: dict[str, Path]) -> tuple[list[
     return [(image, labels[name]) for name, image in images.items() if name in labels], errors
 
 
+def check_path(name: str, where: str | Path) -> None:
+    """Raise PointsError for a name that no file of a data set has; asking for such a file can raise anything."""
+    parts = re.split(r"[/\\]", name)
+    too_long = len(name) > MAX_PATH or any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in parts)
+    if too_long or re.search(r"[\0\n\r]", name):
+        raise PointsError(f"{where}: {name[:40]!r} is not a path; correct it")
+
+
 def resolve_inside(root: Path, where: str | Path, name: str, folder: Path) -> Path:
     """The path that an annotation file means by `name`.
 
@@ -95,8 +106,7 @@ def resolve_inside(root: Path, where: str | Path, name: str, folder: Path) -> Pa
     Raises:
         PointsError: the path leads out of `root`, or is not a path.
     """
-    if "\0" in name:
-        raise PointsError(f"{where}: {name[:40]!r} is not a path; correct it")
+    check_path(name, where)
     path = Path(os.path.normpath(folder / name.replace("\\", "/")))
     if not Path(os.path.abspath(path)).is_relative_to(os.path.abspath(root)):
         raise PointsError(f"{where}: '{name}' leads out of the data folder {root} and is not followed; correct it")

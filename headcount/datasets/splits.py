@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from headcount.datasets.annotations import PointsError
+from headcount.datasets.annotations import PointsError, excerpt
 
+MAX_LISTED = 30  # names of splits in a message
 OFFICIAL_SPLITS = ("train", "val", "trainval", "test")
 # What tools and people call the splits: name in lower case -> train, val or test.
 SPLIT_NAMES = {
@@ -54,7 +55,7 @@ def select_split(where: Path, items: Sequence[Item], split: str, name: Callable[
         validation = held_out(name(item) for item in chosen)
         chosen = [item for item in chosen if (name(item) in validation) == (split == "val")]
     if not chosen:
-        listed = ", ".join(sorted(marks - {""})) or "none"
+        listed = ", ".join(excerpt(mark) for mark in sorted(marks - {""})[:MAX_LISTED]) or "none"
         raise PointsError(f"{where}: no images in split '{split}' (marked: {listed}); choose another, or all")
     return chosen
 

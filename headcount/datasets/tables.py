@@ -29,8 +29,8 @@ from pathlib import Path
 import numpy as np
 
 from headcount.datasets.annotation_files import read_json
-from headcount.datasets.annotations import ErrorHandler, PointsError, as_points
-from headcount.datasets.folders import list_files, natural_key, relative_path
+from headcount.datasets.annotations import ErrorHandler, PointsError, as_points, excerpt
+from headcount.datasets.folders import check_path, list_files, natural_key, relative_path
 from headcount.datasets.format import PointFormat
 from headcount.datasets.sample import Sample, make_sample
 from headcount.datasets.signs import file_starts
@@ -75,7 +75,9 @@ def parse_csv(file: Path) -> list[TableImage]:
                 name, split, scene, points = _parse_row(row, where)
                 image = images.setdefault(name, TableImage(name, split=split, scene=scene))
                 if (image.split, image.scene) != (split, scene):
-                    raise PointsError(f"{where}: {name} has another split or scene in an earlier row; keep one")
+                    raise PointsError(
+                        f"{where}: {excerpt(name)} has another split or scene in an earlier row; keep one"
+                    )
                 image.points.extend(points)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise PointsError(f"{file}: not a UTF-8 table ({single_line(error)}); save it as CSV UTF-8") from None
@@ -92,7 +94,9 @@ def _parse_row(row: Mapping[str, str | None], where: str) -> tuple[str, str, str
     try:
         return name, split, scene, [(float(x), float(y))]
     except ValueError:
-        raise PointsError(f"{where}: x '{x}', y '{y}' must be numbers, or both empty for no people") from None
+        raise PointsError(
+            f"{where}: x '{excerpt(x)}', y '{excerpt(y)}' must be numbers, or both empty for no people"
+        ) from None
 
 
 def parse_json(file: Path) -> list[TableImage]:
@@ -158,8 +162,9 @@ class _TableReader:
 def _samples(file: Path, images: list[TableImage], on_error: ErrorHandler) -> list[Sample]:
     samples = []
     for image in sorted(images, key=lambda image: natural_key(image.image)):
-        where = f"{file}, {image.image}"
         try:
+            check_path(image.image, file)
+            where = f"{file}, {image.image}"
             roi = None if image.roi is None else as_points(image.roi, where)
             points = as_points(image.points, where)
         except PointsError as error:

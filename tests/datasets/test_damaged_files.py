@@ -134,6 +134,12 @@ def other_mat(file):
         ),
         (factory.labelme, replace("0001.json", ('"label": ', '"name": ')), "0001.json: a shape has no label"),
         (factory.labelme, put("0001.json", b"[" * 100_000), "0001.json: not readable as JSON"),
+        (factory.labelme, replace("0001.json", ("1.0", "9" * 400)), "0001.json: a shape has no label or no points"),
+        (
+            factory.nwpu,
+            put("jsons/0001.json", b'{"points": [[1, ' + b"9" * 400 + b"]]}"),
+            "0001.json: points must be rows",
+        ),
         (
             factory.labelstudio,
             replace("project-1.json", ('"x": ', '"z": ')),
@@ -257,3 +263,32 @@ def test_on_error_is_called_for_each_file_and_the_rest_is_read(tmp_path):
     assert [sample.name for sample in samples] == ["0003", "0004", "0005", "0006"]
     assert len(errors) == 2
     assert "0002.txt: has no image" in str(errors[0]) and "0001.txt, line 1" in str(errors[1])
+
+
+@pytest.mark.parametrize("name", ["a" * 300 + ".jpg", "b/" * 600 + "a.jpg", "a\\n.jpg", "a\\u0000.jpg"])
+@pytest.mark.parametrize(
+    ("write", "file", "pattern"),
+    [
+        (factory.labelme, "0001.json", r'(?<="imagePath": ")[^"]*'),
+        (factory.labelstudio, "project-1.json", r"(?<=0123abcd-)0001.jpg"),
+        (factory.coco_boxes, "annotations/instances_train.json", "0001.jpg"),
+        (factory.json_table, "points.json", r"0\.jpg"),
+    ],
+)
+def test_impossible_file_names_are_refused(tmp_path, write, file, pattern, name):
+    write(tmp_path)
+    if write is factory.labelstudio:  # an address
+        name = name.replace("\\n", "%0A").replace("\\u0000", "%00")
+    text = (tmp_path / file).read_text()
+    (tmp_path / file).write_text(re.sub(pattern, lambda match: name, text, count=1))
+    refused(f"{file}: '.*' is not a path; correct it", read, tmp_path, format_of(write), "all")
+
+
+def test_messages_quote_little_of_a_file(tmp_path):
+    factory.labelme(tmp_path)
+    text = (tmp_path / "0001.json").read_text()
+    (tmp_path / "0001.json").write_text(text.replace("Person", "a\\n" * 3000))
+    with pytest.raises(PointsError) as caught:
+        read(tmp_path, "labelme", "all", classes=["dog"])
+    assert "has no class 'dog'; choose from a a a" in str(caught.value)
+    assert "\n" not in str(caught.value) and len(str(caught.value)) < 500

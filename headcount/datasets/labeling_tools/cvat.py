@@ -21,7 +21,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headcount.datasets.annotation_files import read_xml
-from headcount.datasets.annotations import Annotation, AnnotationRecord, Annotations, PointsError, annotations_of
+from headcount.datasets.annotations import (
+    Annotation,
+    AnnotationRecord,
+    Annotations,
+    PointsError,
+    annotations_of,
+    excerpt,
+)
 from headcount.datasets.boxes import bounding_box
 from headcount.datasets.folders import ImageIndex, list_files
 from headcount.datasets.format import RecordFormat
@@ -120,7 +127,7 @@ def _annotations_of_shape(label: str, shape: Element, file: Path) -> list[Annota
             left, top, width, height = map(float, _values(shape, "left", "top", "width", "height"))
             return [(label, (left, top, left + width, top + height))]
     except ValueError:
-        raise PointsError(f"{file}: a {shape.tag} of '{label}' has no coordinates; export it again") from None
+        raise PointsError(f"{file}: a {shape.tag} of '{excerpt(label)}' has no coordinates; export it again") from None
     return []
 
 

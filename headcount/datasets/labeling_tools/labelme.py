@@ -41,7 +41,7 @@ def parse_labelme(root: Path) -> Iterator[AnnotationRecord | PointsError]:
 def _load(shapes: Json, file: Path) -> Annotations:
     try:
         found = [_annotation(shape) for shape in shapes]
-    except (KeyError, TypeError, IndexError, AttributeError, ValueError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise PointsError(f"{file}: a shape has no label or no points; save it again in labelme") from None
     return annotations_of(found, file)
 

@@ -89,7 +89,7 @@ def _load(task: Json, image: Path, file: Path) -> Annotations:
         done = [item for item in task.get("annotations", task.get("completions", ())) if not item.get("was_cancelled")]
         results = done[-1]["result"] if done else []
         found = [annotation for result in results for annotation in _annotations_of_result(result, width, height)]
-    except (KeyError, TypeError, ValueError, AttributeError, IndexError):
+    except (LookupError, TypeError, ValueError, AttributeError, OverflowError):
         raise PointsError(f"{file}: the task of {image.name} is not understood; export it again as JSON") from None
     return annotations_of(found, f"{file}, {image.name}")
 

@@ -22,7 +22,14 @@ from pathlib import Path
 import numpy as np
 
 from headcount.datasets.annotation_files import read_image_size, read_text, read_yaml
-from headcount.datasets.annotations import Annotation, AnnotationRecord, Annotations, PointsError, annotations_of
+from headcount.datasets.annotations import (
+    Annotation,
+    AnnotationRecord,
+    Annotations,
+    PointsError,
+    annotations_of,
+    excerpt,
+)
 from headcount.datasets.boxes import Box, bounding_box
 from headcount.datasets.folders import ImageIndex, list_files
 from headcount.datasets.format import RecordFormat
@@ -92,9 +99,9 @@ def _parse_line(content: str, where: str, keypoints: bool) -> tuple[int, Box]:
     except (ValueError, OverflowError):
         number, values = -1, []
     if number < 0 or len(values) < 4 or not np.isfinite(values).all():
-        raise PointsError(f"{where}: '{content[:40]}' must be: class x y width height; correct it")
+        raise PointsError(f"{where}: '{excerpt(content)}' must be: class x y width height; correct it")
     if np.abs(values[:4]).max() > LARGEST_FRACTION:
-        raise PointsError(f"{where}: '{content[:40]}' is not in fractions of the image, 0 to 1; export it again")
+        raise PointsError(f"{where}: '{excerpt(content)}' is not in fractions of the image, 0 to 1; export it again")
     if not keypoints and len(values) >= 6 and len(values) % 2 == 0:
         return number, bounding_box(np.reshape(values, (-1, 2)))
     return number, _centred_box(values)

@@ -20,7 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from headcount.datasets.annotation_files import read_numbers, read_text
-from headcount.datasets.annotations import AnnotationRecord, Annotations, PointsError
+from headcount.datasets.annotations import AnnotationRecord, Annotations, PointsError, excerpt
 from headcount.datasets.folders import list_files, resolve_inside
 from headcount.datasets.format import RecordFormat
 from headcount.datasets.signs import file_starts, first_line
@@ -41,7 +41,7 @@ def parse_p2pnet(root: Path) -> Iterator[AnnotationRecord]:
 def _paths(content: str, where: str, folder: Path) -> list[Path]:
     paths = re.split(r"[\s,]+", content.strip())
     if len(paths) != 2:
-        raise PointsError(f"{where}: '{content[:40]}' must be two paths, image and points; correct it")
+        raise PointsError(f"{where}: '{excerpt(content)}' must be two paths, image and points; correct it")
     return [resolve_inside(folder, where, path, folder) for path in paths]
 
 
