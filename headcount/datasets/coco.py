@@ -123,7 +123,7 @@ def _place(item: Json, category: Json, file: Path) -> Iterable[float]:
     box = item.get("bbox")
     if box is None or len(box) != 4:
         raise PointsError(
-            f"{file}: annotation {excerpt(str(item.get('id')))} has no labeled keypoint and no box; give each person one"
+            f"{file}: annotation {excerpt(str(item.get('id')))} has no labeled keypoint and no box; give everybody one"
         )
     left, top, width, height = box
     return left, top, left + width, top + height
