@@ -17,6 +17,12 @@ lint: .venv/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+# Build the documentation into site/. Warnings are errors; --strict does not cover those about docstrings.
+docs: .venv/.docs
+	mkdir -p build
+	$(BIN)/zensical build --strict --clean 2>build/docs.log || { cat build/docs.log; exit 1; }
+	! grep griffe: build/docs.log
+
 # Build the wheel and the sdist, install the wheel into a fresh environment, and count with it there.
 wheel: .venv/.dev
 	rm -rf dist build/wheel
@@ -30,7 +36,7 @@ wheel: .venv/.dev
 lowest: .venv/.dev
 	rm -rf build/lowest
 	$(PYTHON) -m venv build/lowest
-	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct '.[serve,video,onnxruntime,plot]'
+	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct '.[serve,onnxruntime,plot]'
 	cd build && lowest/bin/python ../tests/smoke.py
 
 # What continuous integration runs.
@@ -46,6 +52,10 @@ check: lint test docs wheel lowest
 
 .venv/.dev: .venv/.core
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	touch $@
+
+.venv/.docs: .venv/.core
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
 	touch $@
 
 clean:

@@ -1,11 +1,11 @@
-"""Photographs of grounds to learn zero from: the terrain textures of the game 0 A.D., as plain JPEGs.
+"""Make photos of grounds without people from the terrain textures of the game 0 A.D.
 
     apt-get download 0ad-data && dpkg -x 0ad-data_*.deb game
     python benchmarks/grounds.py game/usr/share/games/0ad/mods/public/public.zip DATA/grounds
 
-Each texture tiles without a seam and fills SIDE x SIDE pixels, once as it is and once at half its size (`_far`), as
-grass and gravel look from further away. Read them with the format people_free. The textures are by Wildfire Games and
-others, CC BY-SA 3.0: nothing of them is in headcount.
+Each texture tiles without a seam and fills SIDE x SIDE pixels, once at its own size and once at half of it (`_far`), as
+grass and gravel look from further away. Read the folder with the format people_free. The textures are by Wildfire Games
+and others, CC BY-SA 3.0; headcount contains none of them.
 """
 
 import argparse
@@ -17,19 +17,22 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-SIDE = 640
+SIDE = 640  # pixels
+MIN_TEXTURE_SIDE = 200  # pixels
+MIN_CONTRAST = 6  # standard deviation of the values; below it, nothing is visible
 TERRAIN = re.compile(r"art/textures/terrain/types/(.*)\.(dds|png)(\.cached\.dds)?$")
-DRAWN = re.compile(r"norm|spec|_nm|alpha|lava|neon|light/|red\.|white|black|yellow|blue|grid", re.IGNORECASE)
-PLAIN = 6  # standard deviation of the values below which there is nothing to see
+NOT_PHOTOS = re.compile(r"norm|spec|_nm|alpha|lava|neon|light/|red\.|white|black|yellow|blue|grid", re.IGNORECASE)
 
 
-def tiled(texture: Image.Image, scale: float) -> Image.Image:
+def tile(texture: Image.Image, scale: float) -> Image.Image:
+    """Fill SIDE x SIDE pixels with copies of a texture, resized by `scale`."""
     side = max(64, round(texture.width * scale))
-    tile = texture.resize((side, side), Image.Resampling.LANCZOS) if scale != 1 else texture
+    if scale != 1:
+        texture = texture.resize((side, side), Image.Resampling.LANCZOS)
     ground = Image.new("RGB", (SIDE, SIDE))
     for y in range(0, SIDE, side):
         for x in range(0, SIDE, side):
-            ground.paste(tile, (x, y))
+            ground.paste(texture, (x, y))
     return ground
 
 
@@ -43,16 +46,16 @@ def main() -> None:
     with zipfile.ZipFile(arguments.archive) as archive:
         for name in sorted(archive.namelist()):
             found = TERRAIN.match(name)
-            if not found or DRAWN.search(name):
+            if not found or NOT_PHOTOS.search(name):
                 continue
             texture = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
-            if min(texture.size) < 200 or np.asarray(texture).std() < PLAIN:
+            if min(texture.size) < MIN_TEXTURE_SIDE or np.asarray(texture).std() < MIN_CONTRAST:
                 continue
             for suffix, scale in (("", 1.0), ("_far", 0.5)):
-                place = arguments.out / f"{found[1].replace('/', '_')}{suffix}.jpg"
-                tiled(texture, scale).save(place, quality=90)
+                path = arguments.out / f"{found[1].replace('/', '_')}{suffix}.jpg"
+                tile(texture, scale).save(path, quality=90)
                 written += 1
-    print(f"{arguments.out}: {written} pictures")
+    print(f"{arguments.out}: {written} images")
 
 
 if __name__ == "__main__":

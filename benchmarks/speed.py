@@ -276,11 +276,10 @@ def video(folder: Path) -> None:
 
 def loader() -> None:
     """Training crops with their targets a second, on one core, and the share of a training step that they take."""
-    from headcount.training.dataset import Crops, rendered_pictures
+    from headcount.training.dataset import Crops, rendered_images
 
-    config = load_recipe("headcount-small").data
-    config.rendered_scenes = 8
-    crops = Crops([(1.0, rendered_pictures(config, 1))], config, stride=8, seed=1)
+    config = replace(load_recipe("headcount-small").data, rendered_scenes=8)
+    crops = Crops([(1.0, rendered_images(config, 1))], config, stride=8, seed=1)
     torch.set_num_threads(1)
     began = time.perf_counter()
     for index in range(60):

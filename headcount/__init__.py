@@ -1,10 +1,11 @@
-"""headcount counts people in photos and video, and trains, evaluates and exports the models that do it.
+"""Count people in photos and video; train, evaluate and export the models that do it.
 
-    import headcount
-    result = headcount.load().count("photo.jpg")
-    print(result.count)
+Example:
+    >>> import headcount
+    >>> result = headcount.load().count("photo.jpg")
+    >>> print(result.count)
 
-Every name is imported on first use: `import headcount` takes no time, and counting never imports torch.
+Each public name is imported when it is first used. So `import headcount` is fast, and counting never imports torch.
 """
 
 from typing import TYPE_CHECKING

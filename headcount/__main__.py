@@ -1,4 +1,4 @@
-"""`python -m headcount` is the `headcount` command."""
+"""Run the `headcount` command as `python -m headcount`."""
 
 from headcount.cli.main import main
 

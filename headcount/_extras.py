@@ -1,10 +1,10 @@
-"""Optional dependencies: which extra brings which package, and how to install it."""
+"""Optional dependencies: which extra provides a package, and how to install it."""
 
+# Import name of a package -> the extra that provides it.
 EXTRAS = {
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"),
     **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
-    **dict.fromkeys(("torch", "safetensors", "filelock", "scipy", "onnx", "onnxscript"), "train"),
-    "av": "video",
+    **dict.fromkeys(("torch", "safetensors", "filelock", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
     "h5py": "peers",
     "matplotlib": "plot",
     "nncf": "int8",
@@ -14,5 +14,9 @@ EXTRAS = {
 
 
 def install_hint(extra: str) -> str:
-    """How to install an extra, for the end of an error message."""
+    """The command that installs an extra, to end an error message with.
+
+    Args:
+        extra: The name of the extra, as in pyproject.toml.
+    """
     return f"in a clone of headcount run: pip install '.[{extra}]'"

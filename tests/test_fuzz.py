@@ -91,7 +91,7 @@ def annotated(write, format: str, split: str, pattern: str):
 
 def regions(folder: Path):
     file = folder / "zones.json"
-    ground = {"picture": [[0, 0], [9, 0], [9, 9], [0, 9]], "metres": [[0, 0], [5, 0], [5, 5], [0, 5]]}
+    ground = {"image": [[0, 0], [9, 0], [9, 9], [0, 9]], "metres": [[0, 0], [5, 0], [5, 5], [0, 5]]}
     zones = [
         {"name": "gate", "polygon": [[1, 1], [30, 2], [20, 30]], "area": 12.5, "max": 40},
         {"name": "stage", "polygon": [[0, 0], [9, 0], [9, 9], [0, 9]], "ground": ground},

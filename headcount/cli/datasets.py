@@ -1,4 +1,4 @@
-"""Commands for annotated data: convert, check."""
+"""The commands for annotated data: `headcount convert` and `headcount check`."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from typing import Annotated, Literal
 
 import cyclopts
 
-from headcount.cli.app import app
-from headcount.cli.output import UsageError, check_target, opened, progress
+from headcount.cli.app import DATA, app
+from headcount.cli.messages import UsageError, check_target
+from headcount.cli.options import Repeatable
+from headcount.cli.output import open_output, progress
+
+SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
-@app.command
+@app.command(group=DATA)
 def convert(
     source: Path,
     /,
@@ -21,78 +25,69 @@ def convert(
     out: Path,
     split: str | None = None,
     boxes: Literal["head", "centre"] | None = None,
-    classes: str = "",
+    classes: Annotated[str, cyclopts.Parameter(show_default=False)] = "",
 ) -> int:
-    """Write the annotations of a data set as one file that headcount trains on; pictures stay where they are.
+    """Convert the annotations of a data set to one file for training.
 
-    Parameters
-    ----------
-    source
-        Folder of the data set, or an annotation file.
-    source_format
-        shanghaitech, ucf_cc_50, worldexpo, ucf_qnrf, nwpu, jhu, mall, ucsd, carpk, trancos, visdrone, p2pnet, yolo,
-        voc, cvat, labelme, labelstudio, coco, json or csv; auto finds out.
-    to
-        The format to write. Where a data set says in which region to count, it must be json or coco.
-    out
-        The file to write. It moves together with the pictures below its folder.
-    split
-        One split; by default all, and the file marks the split of each picture.
-    boxes
-        Where in a box its person is counted: half a head below the top edge, or in the centre. By default what suits
-        the class: head for people, centre for heads and all else.
-    classes
-        The classes to count, as person,rider; by default heads, else people, else the only one there is.
+    The images stay where they are.
+
+    Args:
+        source: Folder of the data set, or an annotation file.
+        source_format: shanghaitech, ucf_cc_50, worldexpo, ucf_qnrf, nwpu, jhu, mall, ucsd, carpk, trancos, visdrone,
+            p2pnet, yolo, voc, cvat, labelme, labelstudio, coco, json or csv. auto detects the format.
+        to: The format to write. A data set with regions of interest needs json or coco.
+        out: The file to write. It refers to the images below its own folder by relative paths.
+        split: Convert only this split. By default all splits are converted, and the file marks the split of each
+            image.
+        boxes: Where a box counts its person: head is half a head below the top edge, centre is the centre. By default
+            head for boxes of persons, and centre for boxes of heads and other objects.
+        classes: The classes to count, separated by commas, as person,rider. By default heads, else persons, else the
+            only class there is.
     """
-    from headcount.datasets.conversion import convert as write
+    from headcount.datasets.conversion import convert as convert_annotations
 
     check_target("--out", out)
-    named = [name for name in classes.split(",") if name.strip()]
-    print(write(source, out, to=to, format=source_format, split=split, boxes=boxes, classes=named))
+    names = [name for name in classes.split(",") if name.strip()]
+    print(convert_annotations(source, out, to=to, format=source_format, split=split, boxes=boxes, classes=names))
     return 0
 
 
-@app.command
+@app.command(group=DATA)
 def check(
     *data: Path,
     format: str = "auto",
-    split: Annotated[list[str], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
+    split: Repeatable[str] = (),
     sheet: Path | None = None,
     json: Path | None = None,
 ) -> int:
-    """Look for what is wrong with a data set: pictures, points, and photos that occur twice, above all across splits.
+    """Check a data set for damaged images, bad points and duplicate photos.
 
-    The exit code is 1 where there are errors, which make training or testing on the set wrong.
+    Photos that are in more than one split are the worst finding. The exit code is 1 if there are errors, which would
+    make training or testing on the data set wrong.
 
-    Parameters
-    ----------
-    data
-        Folder of a data set, or an annotation file. Of several, photos that two of them share are found too.
-    format
-        As --from of headcount convert.
-    split
-        Look at this one alone; may be given again.
-    sheet
-        Write the pictures with findings as thumbnails with dots, .png or .jpg.
-    json
-        Write the whole report to this file; what is printed names ten findings of a kind.
+    Args:
+        data: Folder of a data set, or an annotation file. With several, photos that two of them share are found too.
+        format: The format of the data, as --from of headcount convert.
+        split: Check only this split. Repeat the option for several splits.
+        sheet: Write thumbnails of the images with findings, and their points, to this .png or .jpg file.
+        json: Write the full report to this file. The printed report shows at most ten findings of each kind.
     """
     from json import dump
 
-    from headcount.datasets.validation import check as look
+    from headcount.datasets.validation import check as check_data
 
     if not data:
-        raise UsageError("check: name the folder of a data set")
+        raise UsageError("check: give the folder of a data set")
     check_target("--sheet", sheet)
     check_target("--json", json)
-    if sheet and sheet.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
-        raise UsageError(f"--sheet {sheet}: pictures are written as .png, .jpg or .webp; name one of them")
+    if sheet and sheet.suffix.lower() not in SHEET_SUFFIXES:
+        raise UsageError(f"--sheet {sheet}: give a .png, .jpg or .webp file")
     with progress(None) as step:
-        report = look(data, format, split or None, step)
+        report = check_data(data, format, split or None, step)
     print(report)
     if sheet and report.sheet(sheet):
-        print(f"pictures with findings: {sheet}")
+        print(f"images with findings: {sheet}")
     if json:
-        with opened(json) as stream:
+        with open_output(json) as stream:
             dump(report.to_dict(), stream, indent=2)
     return 1 if report.errors else 0

@@ -1,9 +1,7 @@
-"""Where a command's results go: a table, CSV or JSON lines, on the screen or in a file; overlays; charts; progress;
-complaints.
+"""The output of `headcount count`: rows as CSV or JSON Lines, files that appear when complete, overlays, progress.
 
-What is unusual: whatever happens, what is written is whole. A file appears under its name when it is complete, or when
-Ctrl-C ends it between two rows; what a killed run leaves can be resumed from; and a row is written at once, so that a
-reader at the other end of a pipe sees it.
+Each row is flushed at once, so the reader of a pipe sees it. A run with --resume reads the rows that an interrupted run
+left behind.
 """
 
 from __future__ import annotations
@@ -11,73 +9,74 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
-import signal
 import sys
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
-from headcount._extras import install_hint
-from headcount.inference.result import COLUMNS, Row
 from headcount.io.files import atomic_write, partial_files
-from headcount.io.images import write_image
 
-TABLE_WIDTH = 80
+if TYPE_CHECKING:
+    import numpy as np
+
+    from headcount.inference.result import CountResult, Row
+    from headcount.regions.region import Region
 
 
-class UsageError(ValueError):
-    """The command line asks for something that cannot be: exit code 2."""
+class RowWriter(Protocol):
+    """Writes the rows that `CountResult.to_dict` gives."""
+
+    def write(self, row: Row) -> None:
+        """Write one row."""
+
+    def finish(self) -> None:
+        """Write what needs all rows. Called once, after the last row."""
+
+
+class CsvWriter:
+    """Writes CSV with a header. Other keys of the rows than the columns are left out."""
+
+    def __init__(self, stream: TextIO, columns: Sequence[str]):
+        self.stream = stream
+        self.lines = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
+        self.lines.writeheader()
+
+    def write(self, row: Row) -> None:
+        self.lines.writerow(row)
+        self.stream.flush()
+
+    def finish(self) -> None:
+        self.stream.flush()
+
+
+class JsonLinesWriter:
+    """Writes one JSON object per line."""
+
+    def __init__(self, stream: TextIO):
+        self.stream = stream
+
+    def write(self, row: Row) -> None:
+        self.stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        self.stream.flush()
+
+    def finish(self) -> None:
+        self.stream.flush()
+
+
+def open_writer(output_format: str, stream: TextIO, columns: Sequence[str]) -> RowWriter:
+    """The writer of a format: csv, jsonl or table. Only csv uses the columns."""
+    if output_format == "csv":
+        return CsvWriter(stream, columns)
+    if output_format == "jsonl":
+        return JsonLinesWriter(stream)
+    from headcount.cli.table import TableWriter
+
+    return TableWriter(stream)
 
 
 @contextlib.contextmanager
-def usage_errors() -> Iterator[None]:
-    """What the rooms refuse here was asked for on the command line."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        raise UsageError(error) from None
-
-
-def check_target(option: str, path: Path | None) -> None:
-    """Refuse a file that cannot be written before any work is done for it."""
-    if path is not None and (path.is_dir() or not path.parent.is_dir()):
-        raise UsageError(f"{option} {path}: {'is a folder' if path.is_dir() else 'no such folder'}; give a file")
-
-
-def say(message: str) -> None:
-    """Lines on stderr, led by the command's name."""
-    for line in str(message).splitlines():
-        if line.strip():
-            print(f"headcount: {printable(line.strip())}", file=sys.stderr)
-
-
-def printable(text: str) -> str:
-    """A name as a terminal may show it: one with control characters could move the cursor or hide a line."""
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
-
-
-def overlay_paths(images: list[Path], folder: Path) -> list[Path]:
-    """A file in `folder` for each picture; the second x.jpg is x-2.overlay.jpg, whatever folder it comes from."""
-    taken: dict[str, int] = {}
-    targets = []
-    for image in images:
-        name = image.stem
-        while (key := name.lower()) in taken:  # lower: on some systems X.jpg and x.jpg are one file
-            taken[key] += 1
-            name = f"{image.stem}-{taken[key]}"
-        taken[key] = 1
-        targets.append(folder / f"{name}.overlay.jpg")
-    return targets
-
-
-def draw(result: Any, image: Any, target: Path, regions: Any = ()) -> None:
-    """Write the overlay of a counted picture, given again. Raises MediaError where that fails."""
-    write_image(target, result.overlay(image, regions))
-
-
-@contextlib.contextmanager
-def opened(path: Path | None) -> Iterator[TextIO]:
-    """stdout, or a file that takes its name when it is complete."""
+def open_output(path: Path | None) -> Iterator[TextIO]:
+    """Open a file that appears under its name when it is complete; None gives stdout."""
     if path is None:
         yield sys.stdout
         return
@@ -85,21 +84,25 @@ def opened(path: Path | None) -> Iterator[TextIO]:
         yield stream
 
 
-def finished(path: Path, form: str) -> dict[str, Row]:
-    """path -> row of what was counted without an error, in a file and in the drafts of it; a torn last line is left."""
+# Resuming
+
+
+def finished_rows(path: Path, output_format: str) -> dict[str, Row]:
+    """The rows without an error in a file and in its partial files, by path. A torn last line is ignored."""
     rows: dict[str, Row] = {}
     for file in [path, *partial_files(path)]:
         if file.is_file():
-            rows |= {row["path"]: row for row in READERS[form](file) if row.get("path") and not row.get("error")}
+            counted = (row for row in READERS[output_format](file) if row.get("path") and not row.get("error"))
+            rows |= {row["path"]: row for row in counted}
     return rows
 
 
-def forget_drafts(path: Path, stream: TextIO) -> None:
-    """Delete the drafts of runs that were killed: their rows stand in `stream` now."""
+def remove_partial_files(path: Path, stream: TextIO) -> None:
+    """Delete the partial files of earlier runs, after `stream`, this run's own, has received their rows."""
     stream.flush()
-    for draft in partial_files(path):
-        if draft.name != Path(stream.name).name:
-            draft.unlink(missing_ok=True)
+    for file in partial_files(path):
+        if file.name != Path(stream.name).name:
+            file.unlink(missing_ok=True)
 
 
 def read_csv(file: Path) -> list[Row]:
@@ -120,46 +123,55 @@ def read_jsonl(file: Path) -> list[Row]:
 READERS = {"csv": read_csv, "jsonl": read_jsonl}
 
 
-class Interrupts:
-    """Ctrl-C, or being told to end, while this context lasts: results end, and what is being written is finished. The
-    second one interrupts whatever is going on. `signal`: the first one's number, 0 until then."""
+# Overlays
 
-    def __init__(self) -> None:
-        self.signal = 0
-        self.waiting = False
 
-    def __enter__(self) -> Interrupts:
-        self.before = {number: signal.signal(number, self.stop) for number in (signal.SIGINT, signal.SIGTERM)}
-        return self
+def overlay_paths(images: Iterable[Path], folder: Path) -> list[Path]:
+    """Name a file in `folder` for each image. The second x.jpg, from any folder, becomes x-2.overlay.jpg."""
+    taken: dict[str, int] = {}
+    targets = []
+    for image in images:
+        name = image.stem
+        while (key := name.lower()) in taken:  # some systems do not distinguish X.jpg and x.jpg
+            taken[key] += 1
+            name = f"{image.stem}-{taken[key]}"
+        taken[key] = 1
+        targets.append(folder / f"{name}.overlay.jpg")
+    return targets
 
-    def __exit__(self, *error: Any) -> None:
-        for number, handler in self.before.items():
-            signal.signal(number, handler)
 
-    def stop(self, number: int, frame: Any) -> None:
-        again, self.signal = bool(self.signal), self.signal or number
-        if self.waiting or again:  # for a result: none is half written
-            raise KeyboardInterrupt
+def write_overlay(result: CountResult, image: Path | np.ndarray, target: Path, regions: Sequence[Region] = ()) -> None:
+    """Write the overlay of a counted image.
 
-    def until(self, results: Generator[Any, None, None]) -> Iterator[Any]:
-        """The results, as far as they are wanted."""
-        with contextlib.closing(results):
-            while not self.signal:
-                try:
-                    self.waiting = True
-                    result = next(results)
-                except (StopIteration, KeyboardInterrupt):
-                    return
-                finally:
-                    self.waiting = False
-                yield result
+    Args:
+        result: What was counted.
+        image: The image that was counted.
+        target: The .jpg, .png or .webp file to write.
+        regions: The regions that were counted, to draw them too.
+
+    Raises:
+        MediaError: If the file cannot be written.
+    """
+    from headcount.io.images import write_image
+
+    write_image(target, result.overlay(image, regions))
+
+
+# Progress
 
 
 @contextlib.contextmanager
-def progress(total: int | None, stream: TextIO | None = None, form: str = "table") -> Iterator[Callable[[], None]]:
-    """A bar on stderr with the rate and what remains, where that is a terminal that the results are not written to."""
-    streaming = stream is not None and stream.isatty() and form != "table"
-    if total in (0, 1) or streaming or not sys.stderr.isatty():
+def progress(total: int | None, quiet: bool = False) -> Iterator[Callable[[], None]]:
+    """Show a progress bar with rate and remaining time on stderr if that is a terminal.
+
+    Args:
+        total: Number of steps, or None if unknown.
+        quiet: Show nothing, because rows are written to the same terminal.
+
+    Yields:
+        A function to call after each step.
+    """
+    if total in (0, 1) or quiet or not sys.stderr.isatty():
         yield lambda: None
         return
     from rich.console import Console
@@ -171,98 +183,3 @@ def progress(total: int | None, stream: TextIO | None = None, form: str = "table
         task = bar.add_task("", total=total, rate="")
         shown = bar.tasks[0]
         yield lambda: bar.update(task, advance=1, rate=f"{shown.speed:.1f}/s" if shown.speed else "")
-
-
-def plot(path: Path, series: dict[str, list[tuple[float, float]]]) -> None:
-    """Write a chart, PNG, of people over time; `series`: name -> [(seconds, people)]. Raises ValueError, one line."""
-    if not series:
-        raise ValueError(f"{path}: there is no count to draw a chart of")
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise ValueError(f"{path}: drawing a chart needs matplotlib: {install_hint('plot')}") from None
-    from matplotlib.ticker import FuncFormatter
-
-    figure = Figure(figsize=(9, 4.5), dpi=120, layout="constrained")
-    axes = figure.subplots()
-    for name, points in series.items():
-        axes.plot([t for t, _ in points], [n for _, n in points], label=name, marker="." if len(points) < 50 else "")
-    if max(t for points in series.values() for t, _ in points) >= 120:
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda t, _: f"{int(t) // 60}:{int(t) % 60:02d}"))
-        axes.set_xlabel("time, minutes:seconds")
-    else:
-        axes.set_xlabel("time, seconds")
-    axes.set(ylabel="people", ylim=(0, None))
-    axes.grid(alpha=0.3)
-    if len(series) > 1:
-        axes.legend(fontsize="small")
-    figure.savefig(path)
-
-
-def csv_writer(stream: TextIO, columns: Sequence[str] = COLUMNS) -> Callable[[Row | None], None]:
-    lines = csv.DictWriter(stream, columns, lineterminator="\n", extrasaction="ignore")
-    lines.writeheader()
-
-    def write(row: Row | None) -> None:
-        if row is not None:
-            lines.writerow(row)
-        stream.flush()
-
-    return write
-
-
-def jsonl_writer(stream: TextIO, columns: Sequence[str] = ()) -> Callable[[Row | None], None]:
-    def write(row: Row | None) -> None:
-        if row is not None:
-            stream.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
-        stream.flush()
-
-    return write
-
-
-def table_writer(stream: TextIO, columns: Sequence[str] = ()) -> Callable[[Row | None], None]:
-    rows: list[Row] = []
-
-    def write(row: Row | None) -> None:
-        if row is not None:
-            rows.append(row)
-        elif any("error" not in r for r in rows):
-            print_table([r for r in rows if "error" not in r], stream)
-
-    return write
-
-
-# Each gives a function that is called with every row, and at the end with None.
-WRITERS = {"table": table_writer, "csv": csv_writer, "jsonl": jsonl_writer}
-
-
-def print_table(rows: list[Row], stream: TextIO) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    console = Console(file=stream, highlight=False)
-    console.width = min(console.width, TABLE_WIDTH)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=len(rows) > 1)
-    total = sum(row["count"] for row in rows)
-    seconds = sum(row["seconds"] for row in rows)
-    filmed = any("time" in row for row in rows)  # the same people in every frame: no sum of them
-    table.add_column("picture", f"{len(rows)} pictures", no_wrap=True)
-    table.add_column("people", "" if filmed else f"{total:,.0f}", justify="right", style="bold", no_wrap=True)
-    if known := any(row["low"] is not None for row in rows):
-        table.add_column("likely", justify="right", no_wrap=True)
-    table.add_column("size", justify="right", style="dim", no_wrap=True)
-    table.add_column("seconds", f"{seconds:.2f}", justify="right", style="dim", no_wrap=True)
-    room = console.width - (50 if known else 36)
-    for row in rows:
-        path = printable(row["path"]) + (f" {row['time']:.1f} s" if "time" in row else "")
-        path = path if len(path) <= room else "…" + path[1 - room :]
-        size = f"{row['width']}x{row['height']}"
-        likely = [f"{row['low']:,.0f}-{row['high']:,.0f}" if row["low"] is not None else ""] if known else []
-        table.add_row(Text(path), f"{row['count']:,.0f}", *likely, size, f"{row['seconds']:.2f}")
-        for region in row.get("regions", ()):
-            people, density = f"{region['count']:,.0f}", region["per_square_metre"]
-            remark = "over" if region["over"] else "" if density is None else f"{density:.2f}/m2"
-            table.add_row(Text(f"  {printable(region['name'])}"[:room]), people, *[""] * known, remark, "")
-    console.print(table)

@@ -1,19 +1,20 @@
-"""Commands that serve the page: serve, annotate."""
+"""The commands that start the web server: `headcount serve` and `headcount annotate`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING
 
-import cyclopts
+from headcount.cli.app import COUNTING, DATA, app
+from headcount.cli.messages import print_message, usage_errors
+from headcount.cli.options import EngineName, Precision, Repeatable
 
-from headcount.cli.app import app
-from headcount.cli.count import EngineName, Precision
-from headcount.cli.output import say, usage_errors
+if TYPE_CHECKING:
+    from headcount.server.service import ServeSettings
 
 
-@app.command
+@app.command(group=COUNTING)
 def serve(
     *,
     host: str = "127.0.0.1",
@@ -24,7 +25,7 @@ def serve(
     precision: Precision = "auto",
     project: Path | None = None,
     state: Path | None = None,
-    allow_host: Annotated[list[str], cyclopts.Parameter(negative="", show_default=False)] = [],  # noqa: B006  never changed
+    allow_host: Repeatable[str] = (),
     max_body: float = 50,
     max_video: float = 2000,
     max_pixels: float = 100,
@@ -35,36 +36,30 @@ def serve(
 ) -> int:
     """Serve a web page and an HTTP API that count people in photos and videos.
 
-    Clients must give the key in the environment variable HEADCOUNT_API_KEY, where it is set.
+    If the environment variable HEADCOUNT_API_KEY is set, clients must send this key.
 
-    Parameters
-    ----------
-    host, port
-        Where to listen; 0.0.0.0 is every network this machine is on.
-    workers
-        Processes, each with the model; for machines of many cores.
-    model, engine, precision
-        As in headcount count.
-    project
-        A folder of photos whose heads are marked on the page, as in headcount annotate.
-    state
-        Folder for video jobs; by default headcount in XDG_STATE_HOME or ~/.local/state.
-    allow_host
-        A name that browsers may call this server by, such as that of a proxy before it; may be given again.
-    max_body, max_video
-        The largest photo and video, megabytes.
-    max_pixels
-        The largest photo and frame, megapixels.
-    max_seconds
-        The longest video.
-    deadline
-        Seconds in which a photo is counted or refused.
-    waiting
-        Photos that are accepted and not done; more are refused with 503. 0: three batches of the engine.
-    keep
-        Hours that the counts of a video are kept. Videos are deleted when they are counted, photos never written.
+    Args:
+        host: Address to listen on. 0.0.0.0 listens on all networks of this machine.
+        port: Port to listen on.
+        workers: Number of processes. Each loads the model, so use more only on machines with many cores.
+        model: The model that counts, as in headcount count.
+        engine: The runtime that runs the model.
+        precision: The precision of the computation. auto uses half precision if the processor gains from it.
+        project: A folder of photos to annotate on the page, as in headcount annotate.
+        state: Folder for video jobs. By default headcount in XDG_STATE_HOME or ~/.local/state.
+        allow_host: A name by which browsers may call this server, such as that of a proxy in front of it. Repeat the
+            option for several names.
+        max_body: Largest photo in megabytes.
+        max_video: Largest video in megabytes.
+        max_pixels: Largest photo or video frame in megapixels.
+        max_seconds: Longest video in seconds.
+        deadline: Time in seconds after which a photo that is not yet counted is refused.
+        waiting: Number of photos that may be in the queue. Further ones are refused with status 503. 0 allows three
+            batches of the engine.
+        keep: Hours for which the counts of a video are kept. Videos are deleted once counted, and photos are never
+            written to disk.
     """
-    from headcount.server.service import LOOPBACK, ServeSettings, state_folder
+    from headcount.server.service import KEY, LOOPBACK, ServeSettings, state_folder
 
     local = host in (*LOOPBACK, "::1")
     settings = ServeSettings(
@@ -82,35 +77,33 @@ def serve(
         deadline=deadline,
         keep=keep,
     )
-    if not local and not os.environ.get("HEADCOUNT_API_KEY"):
-        say("whoever reaches this port may use it; set HEADCOUNT_API_KEY to ask for a key")
+    if not local and not os.environ.get(KEY):
+        print_message(f"anyone who can reach this port can use it; set {KEY} to require a key")
     return run_server(settings, host, port, workers)
 
 
-@app.command
+@app.command(group=DATA)
 def annotate(folder: Path, /, *, port: int = 8000, model: str | None = None) -> int:
-    """Mark the heads in a folder of photos on a web page, beginning with the model's estimate.
+    """Annotate the heads in a folder of photos on a web page.
 
-    What is saved goes to points.csv in that folder, which headcount train takes.
+    The page starts with the estimates of a model. It saves the annotations to points.csv in the folder, which
+    headcount train can read.
 
-    Parameters
-    ----------
-    folder
-        Of photos.
-    port
-        Of the page, on this machine alone.
-    model
-        Whose estimates to begin with; as in headcount count.
+    Args:
+        folder: The folder of photos.
+        port: Port of the page, which only this machine can open.
+        model: The model that makes the estimates, as in headcount count.
     """
     from headcount.server.service import ServeSettings, state_folder
 
     settings = ServeSettings(model=model, project=str(folder), state=str(state_folder()))
-    return run_server(settings, "127.0.0.1", port, 1)
+    return run_server(settings, "127.0.0.1", port, workers=1)
 
 
-def run_server(settings: Any, host: str, port: int, workers: int) -> int:
-    from headcount.server.app import serve
+def run_server(settings: ServeSettings, host: str, port: int, workers: int) -> int:
+    """Serve until the process is stopped. Returns the exit code."""
+    from headcount.server.app import serve as serve_page
 
     with usage_errors():
-        serve(settings, host, port, workers, lambda address: print(f"headcount is at {address}", flush=True))
+        serve_page(settings, host, port, workers, lambda address: print(f"headcount is at {address}", flush=True))
     return 0

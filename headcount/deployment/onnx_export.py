@@ -1,9 +1,8 @@
-"""A checkpoint to one .onnx file that is as good: any picture size, all weights inside, and checked.
+"""Exporting a checkpoint to one .onnx file that counts the same, for images of any size.
 
-What is unusual: weights are stored in half precision with a cast to float32 in the graph, which every runtime
-folds away when it loads them, so that the file is half as large and each engine still chooses what it
-computes in. No file is written unless its counts agree with torch's at three odd picture sizes, and no int8
-file unless they hold on photos too.
+Weights are stored in half precision, with a cast to float32 in the graph that every runtime folds away when it loads
+the file. The file is half as large, and each engine still chooses what it computes in. No file is written unless its
+counts agree with torch's on images of three odd sizes, and no int8 file unless its counts hold on photos too.
 """
 
 from __future__ import annotations
@@ -14,10 +13,10 @@ import io
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -31,32 +30,45 @@ from headcount.deployment.quantization import (
     compare,
     counts,
     load_nncf,
-    quantise,
+    quantize,
 )
 from headcount.inference.counter import Counter
 from headcount.inference.engines import SEAL, EngineError, ModelMeta, OpenVINOEngine, describe
 from headcount.models import serialization
 from headcount.synthetic.scenes import render
 
+if TYPE_CHECKING:
+    from onnx import ModelProto
+
 TOLERANCE = 0.001  # relative count error of the graph in fp32
-HALF_TOLERANCE = 0.01  # and once its weights are stored in half precision
-INT8_TOLERANCE = 0.015  # of the mean count, how much int8 may move counts on photos
-STORED = ("fp16", "fp32", "int8")  # what the weights of a file can be
+HALF_TOLERANCE = 0.01  # the same with weights stored in half precision
+INT8_TOLERANCE = 0.015  # of the mean count; int8 may change the counts of photos by this much
+STORED = ("fp16", "fp32", "int8")  # precisions of stored weights
 SIZES = ((213, 331), (384, 257), (97, 101))  # height, width: odd, tall and wide
 OPSET = 20
 SMALL = 1024  # values; smaller tensors keep their precision
 
+Maps = list[np.ndarray]  # density and mask, float32 (1,h,w) each
+
 
 class ExportError(RuntimeError):
-    """The exported file does not count as the checkpoint does, or a tool for exporting is missing."""
+    """The exported file would not count as the checkpoint does, or a package for exporting is missing."""
 
 
 @dataclass(frozen=True)
 class ExportReport:
-    """path, megabytes of the file written. Relative count errors against torch, the worst over SIZES: `graph`
-    of the graph with whole weights, `stored` of the file (half-precision weights) computed in fp32, `auto` of
-    the file computed in `precision`, which this CPU chooses. An int8 file was such a file before; `change` is what
-    int8 then did to its counts on photos."""
+    """What was exported. The count errors are relative to torch, the worst over SIZES.
+
+    Attributes:
+        path: The file.
+        megabytes: Its size.
+        graph: Error of the graph with float32 weights.
+        stored: Error with the weights as they are stored, computed in fp32.
+        auto: Error of the same file computed in `precision`.
+        precision: What this CPU computes in.
+        change: For an int8 file, how int8 changed the counts of photos. The errors above are of the file before it
+            was quantized.
+    """
 
     path: Path
     megabytes: float
@@ -68,7 +80,10 @@ class ExportReport:
 
 
 class Graph(nn.Module):
-    """A CountingModel as the exported graph has it: image uint8 (N,H,W,3) -> density, mask: float32 (N,h,w)."""
+    """A CountingModel with the inputs and outputs of the exported graph.
+
+    It takes images uint8 (N,H,W,3) and returns density and mask, float32 (N,h,w) each.
+    """
 
     def __init__(self, model: nn.Module):
         super().__init__()
@@ -86,7 +101,7 @@ def export(
     precision: str = "fp16",
     name: str | None = None,
     data: str | None = None,
-    metrics: dict | None = None,
+    metrics: Mapping[str, float] | None = None,
     calibrate: str | Path | Iterable[str | Path] | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -94,45 +109,56 @@ def export(
     """Write a model as one .onnx file.
 
     Args:
-        checkpoint: a checkpoint folder, a published MCNN .h5 file, or a CountingModel or Ensemble.
-        path: the .onnx file to write; its folder is made.
-        precision: of the stored weights. fp16 is half the size of fp32; what it computes in stays the engine's choice.
-            int8 is smaller and faster still, and is computed in int8 but for the layers that quantise.py keeps.
-        name, data, metrics: what the file says of itself: its name, what it was trained on, what it reached.
-            None takes what the checkpoint says.
-        calibrate: for int8, a folder or folders of photos like those that will be counted, 20 at least; a fourth of
-            them is held back to measure how far counts move.
-        force: write an int8 file however far they move.
-        progress: called with (photos done, photos in all) after each photo that int8 takes.
+        checkpoint: A checkpoint folder, a published MCNN .h5 file, or a CountingModel or Ensemble.
+        path: The .onnx file to write. Its folder is created.
+        precision: Of the stored weights. fp16 takes half the space of fp32, and the engine still chooses what it
+            computes in. int8 is smaller and faster still, and is computed in int8 except for the layers that
+            quantization.py keeps.
+        name: What the model is called. None takes the checkpoint's name.
+        data: What it was trained on. None takes the sets of its run.
+        metrics: What it reached. None takes what the checkpoint says.
+        calibrate: For int8, one or more folders of photos like those that will be counted, at least 20. A quarter of
+            them is held out to measure how far counts change.
+        force: Whether to write an int8 file however far its counts change.
+        progress: Called with (photos done, photos in total) after each photo that int8 takes.
+
+    Returns:
+        The file, and how its counts compare with torch's.
 
     Raises:
-        ValueError: the checkpoint or a photo cannot be read, there are too few photos, a package is missing, or the
-            path is not an .onnx file's.
-        ExportError: the file would not count as the checkpoint does; nothing is written.
+        ValueError: The checkpoint or a photo cannot be read, there are too few photos, a package is missing, or `path`
+            does not end in .onnx.
+        ExportError: The file would not count as the checkpoint does. Nothing is written.
     """
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise ValueError(f"{path}: the exported file must end in .onnx")
     photos = photos_for(precision, calibrate)
     folder = Path(checkpoint) if isinstance(checkpoint, (str, Path)) else None
-    model: Any = checkpoint if isinstance(checkpoint, nn.Module) else serialization.load(checkpoint)
+    model: nn.Module = checkpoint if isinstance(checkpoint, nn.Module) else serialization.load(checkpoint)
     model = model.cpu().float().eval()
     with torch.inference_mode():
         meta = describe(model, folder)
-    said: dict[str, Any] = {"name": name, "data": data, "metrics": metrics}
-    meta = replace(meta, **{k: v for k, v in said.items() if v is not None})
+    meta = replace(
+        meta,
+        name=meta.name if name is None else name,
+        data=meta.data if data is None else data,
+        metrics=meta.metrics if metrics is None else dict(metrics),
+    )
     program = trace(model)
     for key, value in meta.to_strings().items():
         program.metadata_props.add(key=key, value=value)
 
     path.parent.mkdir(parents=True, exist_ok=True)
+    # Not io.files.atomic_write: engines open the draft by its name, which must end in .onnx, before it is complete.
     draft = path.with_name(f".{path.stem}.new.onnx")
     try:
-        report = check(model, draft, program, half=precision != "fp32")
+        report = verify(model, draft, program, half=precision != "fp32")
         if photos:
-            change = to_int8(draft, program, meta, *photos, progress)
+            calibration, held_out = photos
+            change = to_int8(draft, program, meta, calibration, held_out, progress)
             if not (change.mean <= INT8_TOLERANCE or force):
-                raise ExportError(refusal(change))
+                raise ExportError(int8_refusal(change))
             report = replace(report, change=change, megabytes=draft.stat().st_size / 1e6)
         seal(draft)
         draft.replace(path)
@@ -147,8 +173,14 @@ def seal(path: Path) -> None:
     path.write_bytes(content + SEAL + hashlib.sha256(content).hexdigest().encode())
 
 
-def photos_for(precision: str, calibrate: Any) -> tuple[list[Path], list[Path]] | None:
-    """The photos that int8 needs, to calibrate on and to compare counts on; None where it is not asked for."""
+def photos_for(
+    precision: str, calibrate: str | Path | Iterable[str | Path] | None
+) -> tuple[list[Path], list[Path]] | None:
+    """Choose the photos that int8 needs: to calibrate on, and to compare counts on. None for other precisions.
+
+    Raises:
+        ValueError: The precision is unknown, int8 and photos are not given together, or there are too few photos.
+    """
     if precision not in STORED:
         raise ValueError(f"unknown precision {precision!r}: weights are stored as {', '.join(STORED)}")
     if (precision == "int8") == (calibrate is None):
@@ -156,20 +188,35 @@ def photos_for(precision: str, calibrate: Any) -> tuple[list[Path], list[Path]] 
     if calibrate is None:
         return None
     photos = choose_photos(calibrate)
-    load_nncf()  # if it is missing, that is said before minutes of work
+    load_nncf()  # a missing package is reported before minutes of work
     return photos
 
 
 def to_int8(
     path: Path,
-    program: Any,
+    program: ModelProto,
     meta: ModelMeta,
-    calibrated: list[Path],
-    held_back: list[Path],
+    calibration: list[Path],
+    held_out: list[Path],
     progress: Callable[[int, int], None] | None,
 ) -> CountChange:
-    """Write the program to `path`, where it stands in half precision, in int8; how far counts moved on `held_back`."""
-    total, done = len(calibrated) + 2 * len(held_back), 0
+    """Replace the half-precision file at `path` by an int8 one.
+
+    Args:
+        path: The file.
+        program: The same graph with float32 weights.
+        meta: What the file says about the model.
+        calibration: Photos to calibrate on.
+        held_out: Photos to compare counts on.
+        progress: Called with (photos done, photos in total) after each photo.
+
+    Returns:
+        How far the counts of the held-out photos changed.
+
+    Raises:
+        CalibrationError: The model counts nobody on the photos.
+    """
+    total, done = len(calibration) + 2 * len(held_out), 0
 
     def step() -> None:
         nonlocal done
@@ -177,37 +224,42 @@ def to_int8(
         if progress:
             progress(min(done, total), total)
 
-    before = counts(Counter(OpenVINOEngine(path, "fp32")), held_back, step)
-    if before.mean() < 1:  # nothing to compare, nor to calibrate on
+    before = counts(Counter(OpenVINOEngine(path, "fp32")), held_out, step)
+    if before.mean() < 1:  # there is nothing to compare, nor to calibrate on
         raise CalibrationError(
-            f"the photos show nobody: the model counts {before.mean():.1f} on average; calibrate on photos of crowds"
+            f"the photos show no people: the model counts {before.mean():.1f} on average; calibrate on photos of crowds"
         )
-    program = in_half(quantise(program, calibrated, meta.min_side, step))
+    program = in_half(quantize(program, calibration, meta.min_side, step))
     for note in program.metadata_props:
         if note.key == "weights":
             note.value = "int8"
     path.write_bytes(program.SerializeToString())
-    return compare(before, counts(Counter(OpenVINOEngine(path)), held_back, step))
+    return compare(before, counts(Counter(OpenVINOEngine(path)), held_out, step))
 
 
-def refusal(change: CountChange) -> str:
+def int8_refusal(change: CountChange) -> str:
+    """Why an int8 file is not written."""
     return (
-        f"int8 moves the counts of {change.photos} photos that were held back by {change.mean:.2%} of the mean count,"
-        f" and {INT8_TOLERANCE:.1%} is allowed; calibrate on more photos, of the kind that will be counted"
-        " (--force writes it all the same)"
+        f"int8 changes the counts of {change.photos} held-out photos by {change.mean:.2%} of the mean count, and"
+        f" {INT8_TOLERANCE:.1%} is allowed; calibrate on more photos like those that will be counted (--force writes"
+        " the file anyway)"
     )
 
 
-def trace(model: nn.Module) -> Any:
-    """The ONNX ModelProto of a model, for any N, H and W."""
+def trace(model: nn.Module) -> ModelProto:
+    """The ONNX graph of a model, for any N, H and W.
+
+    Raises:
+        ExportError: onnx or onnxscript is not installed.
+    """
     try:
-        import onnxscript  # noqa: F401  torch's exporter needs it, and says so in a page of text
+        import onnxscript  # noqa: F401  torch's exporter needs it, and its own message is a page long
     except ImportError:
         raise ExportError(f"exporting needs onnx and onnxscript: {install_hint('train')}") from None
-    example = torch.zeros(2, 123, 157, 3, dtype=torch.uint8)  # odd and unequal, so that no size is taken for a constant
+    example = torch.zeros(2, 123, 157, 3, dtype=torch.uint8)  # odd and unequal, so that no size becomes a constant
     any_size = {axis: torch.export.Dim.DYNAMIC for axis in (0, 1, 2)}
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # its progress is of no use to users
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # its progress output
         warnings.simplefilter("ignore")
         program = torch.onnx.export(
             Graph(model).eval(),
@@ -220,12 +272,13 @@ def trace(model: nn.Module) -> Any:
             external_data=False,
             verbose=False,
         )
-    assert program is not None  # with dynamo=True there always is one
+    assert program is not None  # it never is with dynamo=True
     return tidy(program.model_proto)
 
 
-def tidy(program: Any) -> Any:
-    """Drop the exporter's notes (source lines, paths of this machine) and name the sizes."""
+def tidy(program: ModelProto) -> ModelProto:
+    """Return a copy without the exporter's notes (source lines, paths of this machine), and with named sizes."""
+    program = copy_of(program)
     graph = program.graph
     del graph.value_info[:]
     for part in (program, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
@@ -237,14 +290,25 @@ def tidy(program: Any) -> Any:
     return program
 
 
-def in_half(program: Any) -> Any:
-    """The same program with large tensors in float16, each followed by a Cast to float32. Biases, int8's scales and the
-    normalisation stay: they weigh nothing, and rounding them would shift every pixel."""
-    from onnx import ModelProto, TensorProto, helper, numpy_helper
+def copy_of(program: ModelProto) -> ModelProto:
+    """A copy of a graph."""
+    from onnx import ModelProto
 
-    half = ModelProto()
-    half.CopyFrom(program)
-    limit = np.finfo(np.float16).max  # a weight beyond it is clipped: the check tells whether that matters
+    copy = ModelProto()
+    copy.CopyFrom(program)
+    return copy
+
+
+def in_half(program: ModelProto) -> ModelProto:
+    """Return a copy with large tensors in float16, each followed by a Cast to float32.
+
+    Biases, the scales of int8 and the normalization keep their precision: they take little space, and rounding them
+    would shift every pixel.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    half = copy_of(program)
+    limit = np.finfo(np.float16).max  # larger weights are clipped; the check tells whether that matters
     casts = []
     for tensor in half.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or math.prod(tensor.dims) < SMALL:
@@ -259,20 +323,29 @@ def in_half(program: Any) -> Any:
     return half
 
 
-def check(model: nn.Module, path: Path, program: Any, half: bool) -> ExportReport:
-    """Write the program to `path`, with its weights in half precision or not, having compared its counts with
-    the model's; ExportError where they differ."""
-    images = [picture(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
+def verify(model: nn.Module, path: Path, program: ModelProto, half: bool) -> ExportReport:
+    """Write the graph to `path` and compare its counts with the model's.
+
+    Args:
+        model: The network.
+        path: The file to write.
+        program: Its graph with float32 weights.
+        half: Whether to store the weights in half precision.
+
+    Raises:
+        ExportError: The counts, the mask or the shapes differ.
+    """
+    images = [crowd_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
     with torch.inference_mode():
         own = [[m.numpy() for m in Graph(model)(torch.from_numpy(image))] for image in images]
 
-    def counted(precision: str, program: Any) -> tuple[list, str]:
+    def counted(precision: str, program: ModelProto) -> tuple[list[Maps], str]:
         path.write_bytes(program.SerializeToString())
         try:
             engine = OpenVINOEngine(path, precision)
         except EngineError as error:
             raise ExportError(f"the exported graph cannot be run: {error}") from None
-        return [engine.run(image) for image in images], engine.precision
+        return [list(engine.run(image)) for image in images], engine.precision
 
     exact, _ = counted("fp32", program)
     for image, mine, theirs in zip(images, own, exact, strict=True):
@@ -287,17 +360,17 @@ def check(model: nn.Module, path: Path, program: Any, half: bool) -> ExportRepor
     written = in_half(program) if half else program
     stored = worst(own, counted("fp32", written)[0])
     if not stored <= HALF_TOLERANCE:
-        raise ExportError(f"half precision weights put counts {stored:.2%} off; export with --precision fp32")
+        raise ExportError(f"half-precision weights change the counts by {stored:.2%}; export with --precision fp32")
     fast, precision = counted("auto", written)
     return ExportReport(path, path.stat().st_size / 1e6, graph, stored, worst(own, fast), precision)
 
 
-def worst(reference: list, other: list) -> float:
-    """The largest error of the counts, relative to sum |density|, of which a tenth of a person is the least."""
+def worst(reference: list[Maps], other: list[Maps]) -> float:
+    """The largest error of the counts, relative to sum |density| or to a tenth of a person if that is less."""
     pairs = zip(reference, other, strict=True)
     return max(float(abs(a[0].sum() - b[0].sum()) / max(np.abs(a[0]).sum(), 0.1)) for a, b in pairs)
 
 
-def picture(height: int, width: int, seed: int) -> np.ndarray:
-    """uint8 (1,H,W,3): a rendered crowd, since on noise a counter sees nobody and there is nothing to compare."""
+def crowd_image(height: int, width: int, seed: int) -> np.ndarray:
+    """uint8 (1,H,W,3): a rendered crowd. On noise a counter sees nobody, and there would be nothing to compare."""
     return render(seed, people=120, width=width, height=height).image[None]

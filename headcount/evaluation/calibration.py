@@ -41,7 +41,7 @@ class Calibration:
     sets: dict[str, float]
     width: float
     pictures: int
-    about: dict[str, str]
+    about: dict[str, str | None]
 
 
 def validation(run: str | Path, data: str | Path) -> list[tuple[str, Sample]]:

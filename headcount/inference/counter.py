@@ -26,7 +26,8 @@ from headcount.inference.pretrained import find_model
 from headcount.inference.reliability import interval, larger_than_known, smaller_than_known
 from headcount.inference.result import CountResult
 from headcount.io.images import MAX_PIXELS, as_image
-from headcount.io.video import Frame, probe, public_name, read_frames
+from headcount.io.video import Frame, probe, read_frames
+from headcount.io.video_source import public_name
 from headcount.regions.counting import count_regions
 from headcount.regions.region import Region
 

@@ -1,6 +1,6 @@
 """Reading and writing files: images, video, and files that are written whole or not at all.
 
-Nothing here knows about people. Every problem with a file is a `MediaError` of one line.
+Nothing here knows about people. Every problem with an image or video is a `MediaError` with a one-line message.
 """
 
 from typing import TYPE_CHECKING

@@ -1,4 +1,8 @@
-"""Files that are written whole or not at all."""
+"""Writing files whole or not at all.
+
+A file is first written under a temporary name beside its own (`.NAME.PID.new`) and renamed when it is complete. A
+reader therefore sees the old file or the new one, and never a part of one.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,74 @@ import contextlib
 import glob
 import os
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import IO, BinaryIO, Literal, TextIO, overload
+
+
+def partial_file(path: Path) -> Path:
+    """Return the temporary name that this process writes `path` under."""
+    return path.with_name(f".{path.name}.{os.getpid()}.new")
+
+
+def partial_files(path: Path) -> list[Path]:
+    """List the temporary files that killed processes left behind while they wrote `path`, newest last."""
+    path = path.resolve()
+    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.new"), key=lambda partial: partial.stat().st_mtime)
+
+
+@overload
+def atomic_write(path: str | Path, mode: Literal["w"] = "w") -> AbstractContextManager[TextIO]: ...
+
+
+@overload
+def atomic_write(path: str | Path, mode: Literal["wb"]) -> AbstractContextManager[BinaryIO]: ...
+
+
+def atomic_write(path: str | Path, mode: str = "w") -> AbstractContextManager[IO]:
+    """Open a file that takes its name only when the `with` block ends without an error.
+
+    An existing file stays until then. A link keeps pointing to its target, which is what gets replaced. Devices and
+    pipes, such as /dev/stdout, are written to directly.
+
+    Args:
+        path: The file to write.
+        mode: "w" for UTF-8 text with newlines as given, "wb" for bytes.
+
+    Returns:
+        A context manager that yields the open file.
+    """
+    return _atomic_write(Path(path), mode)
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | Path, mode: str = "w") -> Iterator[Any]:
-    """A file to write, text or bytes, that takes its name when it is complete: what was there stays until then."""
-    text: Any = {} if "b" in mode else {"encoding": "utf-8", "errors": "backslashreplace", "newline": ""}
-    path = Path(path)
-    if path.exists() and not path.is_file():  # a device or a pipe, such as /dev/stdout, is written to as it is
-        with open(path, mode, **text) as stream:
+def _atomic_write(path: Path, mode: str) -> Iterator[IO]:
+    if path.exists() and not path.is_file():
+        with _open(path, mode) as stream:
             yield stream
         return
-    path = path.resolve()  # a link goes on pointing where it does
-    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    path = path.resolve()
+    partial = partial_file(path)
     try:
-        with open(draft, mode, **text) as stream:
+        with _open(partial, mode) as stream:
             yield stream
-        draft.replace(path)
+        partial.replace(path)
     finally:
-        draft.unlink(missing_ok=True)
+        partial.unlink(missing_ok=True)
 
 
-def flush(file: Path) -> None:
-    """Wait until a file is on the disk: a rename may get there before what it names."""
+def _open(path: Path, mode: str) -> IO:
+    if "b" in mode:
+        return open(path, mode)
+    return open(path, mode, encoding="utf-8", errors="backslashreplace", newline="")
+
+
+def flush_to_disk(file: Path) -> None:
+    """Wait until a file's content is on the disk.
+
+    Call this before a rename that must survive a power failure: otherwise the new name may reach the disk before the
+    content does.
+    """
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -38,11 +85,6 @@ def flush(file: Path) -> None:
         os.close(descriptor)
 
 
-def partial_files(path: Path) -> list[Path]:
-    """What runs that were killed while they wrote `path` left behind, the newest last."""
-    path = path.resolve()
-    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.new"), key=lambda draft: draft.stat().st_mtime)
-
-
 def single_line(error: Exception) -> str:
+    """Return an exception's message as one line, or its type's name if it has no message."""
     return " ".join(str(error).split()) or type(error).__name__

@@ -1,9 +1,9 @@
-"""Pictures in, RGB uint8 arrays out.
+"""Reading images as uint8 RGB arrays, and writing them.
 
-What is unusual: Pillow alone decodes stills, so every caller (training, counting, the server) sees the same pixels,
-upright by their EXIF orientation. The header is read first, and a picture over the pixel limit is refused before it is
-decoded. Pillow is imported on first use, because a command must start fast. Everything that goes wrong with
-a file is one MediaError: one line with the file, what is wrong, and what to do.
+Only Pillow decodes still images, so training, counting and the server all see the same pixels, upright by their EXIF
+orientation. The header is read first: an image over the pixel limit is refused before it is decoded. Pillow is imported
+on first use, because commands must start fast. Every problem with a file is a `MediaError`, whose one-line message
+gives the file, what is wrong, and what to do.
 """
 
 from __future__ import annotations
@@ -14,62 +14,88 @@ import sys
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
 from headcount.io.files import atomic_write, single_line
 
+if TYPE_CHECKING:
+    from PIL import Image
+
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
 MAX_PIXELS = 400_000_000  # 400 megapixels decode to 1.2 GB
 
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # nothing else is tried: some Pillow decoders run other programs
-_SAVE = {
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # some of Pillow's other decoders run external programs
+_SAVE_OPTIONS: dict[str, tuple[str, dict[str, int]]] = {
     ".jpg": ("JPEG", {"quality": 92}),
     ".jpeg": ("JPEG", {"quality": 92}),
     ".png": ("PNG", {"compress_level": 4}),
     ".webp": ("WEBP", {"quality": 90}),
 }
+_EXIF_ORIENTATION = 0x0112
 _pillow_limit = threading.Lock()
 
-Source = str | os.PathLike | bytes | bytearray | memoryview  # a file, or the bytes of one
+ImageSource: TypeAlias = str | os.PathLike | bytes | bytearray | memoryview  # a path, or the content of a file
+ImageLike: TypeAlias = "ImageSource | Image.Image | np.ndarray"
 
 
 class MediaError(ValueError):
-    """A picture or video that cannot be read or written. The message is one line: file, what is wrong, what to do."""
+    """An image or video that cannot be read or written.
 
-
-def read_image(source: Source, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a JPEG, PNG, WebP, BMP or TIFF file, or its bytes, as uint8 (H,W,3) RGB, upright.
-
-    Grey, palette and CMYK become RGB; 16 bits keep their upper 8; transparency is laid on white; the first picture of
-    several is taken. Raises MediaError for anything that is not a whole picture of at most `max_pixels` pixels.
+    The message is one line: the file, what is wrong, and what to do.
     """
-    picture, name = _open(source, max_pixels)
-    with picture:
+
+
+def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Read a JPEG, PNG, WebP, BMP or TIFF image.
+
+    Grey, palette and CMYK images become RGB. Images with 16 bits per channel keep the upper 8 bits. Transparent pixels
+    are blended with white. Only the first image of a multi-page file is read.
+
+    Args:
+        source: A path, or the content of a file.
+        max_pixels: The largest image to decode, in pixels.
+
+    Returns:
+        uint8 (H,W,3) RGB, upright by the EXIF orientation.
+
+    Raises:
+        MediaError: If the source is not a complete image of at most `max_pixels` pixels.
+    """
+    image, name = _open(source, max_pixels)
+    with image:
         try:
-            return _pixels(picture)
+            return _pixels(image)
         except Exception as error:  # damaged files make decoders raise nearly anything
             raise MediaError(
-                f"{name}: damaged or cut short ({single_line(error)}); copy or download it again"
+                f"{name}: damaged or truncated ({single_line(error)}); copy or download it again"
             ) from error
 
 
-def as_image(x: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """A path, the bytes of a file, a Pillow picture or an array, as uint8 (H,W,3) RGB.
+def as_image(image: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Convert anything that holds an image to uint8 (H,W,3) RGB.
 
-    Arrays are uint8 or uint16, (H,W), (H,W,1), (H,W,3) RGB or (H,W,4) RGBA. Raises MediaError otherwise.
+    Args:
+        image: A path, the content of a file, a Pillow image, or an array. Arrays are uint8 or uint16, of shape (H,W),
+            (H,W,1), (H,W,3) RGB or (H,W,4) RGBA.
+        max_pixels: The largest file to decode, in pixels.
+
+    Returns:
+        A C-contiguous array, uint8 (H,W,3).
+
+    Raises:
+        MediaError: If the argument is none of these.
     """
-    if isinstance(x, (str, os.PathLike, bytes, bytearray, memoryview)):
-        return read_image(x, max_pixels)
-    if "PIL.Image" in sys.modules and isinstance(x, sys.modules["PIL.Image"].Image):
+    if isinstance(image, (str, os.PathLike, bytes, bytearray, memoryview)):
+        return read_image(image, max_pixels)
+    if "PIL.Image" in sys.modules and isinstance(image, sys.modules["PIL.Image"].Image):
         try:
-            return _pixels(x)
+            return _pixels(image)
         except Exception as error:
-            raise MediaError(
-                f"Pillow picture: cannot be converted ({single_line(error)}); convert it to RGB"
-            ) from error
-    array = np.asarray(x)
+            raise MediaError(f"Pillow image: cannot be converted ({single_line(error)}); convert it to RGB") from error
+    array = np.asarray(image)
+    shape = array.shape
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
@@ -79,90 +105,84 @@ def as_image(x: Any, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     if array.ndim == 2:
         array = np.repeat(array[:, :, None], 3, axis=2)
     if array.ndim != 3 or array.shape[2] not in (3, 4) or array.size == 0:
-        raise MediaError(f"array: shape is {np.shape(x)}; give (H,W), (H,W,3) RGB or (H,W,4) RGBA")
+        raise MediaError(f"array: shape is {shape}; give (H,W), (H,W,3) RGB or (H,W,4) RGBA")
     if array.shape[2] == 4:
-        array = _on_white(array)
+        array = _blend_with_white(array)
     return np.ascontiguousarray(array)
 
 
-def image_size(source: Source) -> tuple[int, int]:
-    """(width, height) in pixels of the upright picture, from its header alone. Raises MediaError."""
-    picture, _ = _open(source, max_pixels=None)
-    with picture:
-        width, height = picture.size
-        return (height, width) if _orientation(picture) >= 5 else (width, height)
+def image_size(source: ImageSource) -> tuple[int, int]:
+    """Read (width, height) in pixels of the upright image from its header.
+
+    Raises:
+        MediaError: If the source has no header of a known image format.
+    """
+    image, _ = _open(source, max_pixels=None)
+    with image:
+        width, height = image.size
+        return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
 def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
-    """Picture files: folders are walked in sorted order, hidden files skipped; anything else is kept as given.
+    """List image files.
 
-    A path that does not exist is kept too, so that whoever reads it reports it by name.
+    Args:
+        paths: Files and folders. Folders are searched recursively in sorted order, without hidden files.
+
+    Returns:
+        The images found in folders, and every other path as given. A path that does not exist is kept, so that the
+        reader reports it by name.
     """
     found: list[Path] = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         if os.path.isdir(path):
-            inside = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-            found += sorted(p for p in inside if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith("."))
+            files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
+            found += sorted(f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
         else:
             found.append(Path(path))
     return found
 
 
 def write_image(path: str | Path, rgb: np.ndarray) -> None:
-    """Write uint8 (H,W,3) RGB as JPEG, PNG or WebP by the suffix; missing folders are made. Raises MediaError."""
+    """Write an image as JPEG, PNG or WebP, chosen by the suffix. Missing folders are created.
+
+    Args:
+        path: The file to write.
+        rgb: uint8 (H,W,3) RGB.
+
+    Raises:
+        MediaError: If the suffix is unknown or the file cannot be written.
+    """
     from PIL import Image
 
     path, rgb = Path(path), as_image(rgb)
-    if path.suffix.lower() not in _SAVE:
-        raise MediaError(f"{path}: cannot write '{path.suffix}' pictures; use .jpg, .png or .webp")
-    kind, options = _SAVE[path.suffix.lower()]
-    encoded = io.BytesIO()  # encoded in memory first: a picture that cannot be encoded leaves no broken file
+    if path.suffix.lower() not in _SAVE_OPTIONS:
+        raise MediaError(f"{path}: cannot write '{path.suffix}' images; use .jpg, .png or .webp")
+    format_name, options = _SAVE_OPTIONS[path.suffix.lower()]
+    encoded = io.BytesIO()
     try:
-        Image.fromarray(rgb).save(encoded, kind, **options)
+        Image.fromarray(rgb).save(encoded, format_name, **options)
         path.parent.mkdir(parents=True, exist_ok=True)
         with atomic_write(path, "wb") as file:
             file.write(encoded.getvalue())
     except (OSError, ValueError) as error:
         raise MediaError(
-            f"{path}: cannot be written ({single_line(error)}); check the folder and picture size"
+            f"{path}: cannot be written ({single_line(error)}); check the folder and the image size"
         ) from error
 
 
-def _open(source: Source, max_pixels: int | None):
-    """The Pillow picture with only its header read, and the name to use in errors."""
-    from PIL import Image
-
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        name = f"picture of {len(source)} bytes"
-        file: Any = io.BytesIO(source)
-        if len(source) == 0:
-            raise MediaError(f"{name}: is empty; send the whole file")
-    else:
-        name, file = str(source), source
-        check_file(source, "picture")
-    with _pillow_limit:  # the limit below replaces Pillow's own, which warns and refuses at other sizes
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            picture = Image.open(file, formats=_FORMATS)
-        except Exception as error:
-            what = "not a picture headcount can read"
-            raise MediaError(f"{name}: {what}; save it as JPEG, PNG, WebP, BMP or TIFF") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    width, height = picture.size
-    if max_pixels is not None and width * height > max_pixels:
-        picture.close()
-        size = f"{width}x{height} is {width * height / 1e6:.4g} megapixels"
-        raise MediaError(
-            f"{name}: {size}, over the limit of {max_pixels / 1e6:.4g}; shrink it or raise max_pixels (--max-pixels)"
-        )
-    return picture, name
-
-
 def check_file(path: str | os.PathLike, kind: str) -> None:
-    """Raise MediaError unless `path` is a readable file with something in it."""
+    """Check that a path is a readable file that is not empty.
+
+    Args:
+        path: The file.
+        kind: What the file should hold ("image", "video"), for the message.
+
+    Raises:
+        MediaError: If it is not.
+    """
     if "\0" in os.fsdecode(path):
-        raise MediaError(f"{os.fsdecode(path)!r}: no file has such a name; check the list it comes from")
+        raise MediaError(f"{os.fsdecode(path)!r}: not a valid file name; check the list it comes from")
     try:
         if os.path.isdir(path):
             raise MediaError(f"{path}: is a folder; give a {kind} file")
@@ -177,39 +197,71 @@ def check_file(path: str | os.PathLike, kind: str) -> None:
         raise MediaError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from error
 
 
-def _orientation(picture) -> int:
-    """The EXIF orientation 1..8 as the header gives it; 1 where there is none."""
+def _open(source: ImageSource, max_pixels: int | None) -> tuple[Image.Image, str]:
+    """Read an image's header; return the Pillow image and the name to use in errors."""
     from PIL import Image
 
-    if picture.format == "TIFF":  # Pillow turns TIFF itself, and reports its upright size
+    file: io.BytesIO | str | os.PathLike
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        name, file = f"image of {len(source)} bytes", io.BytesIO(source)
+        if len(source) == 0:
+            raise MediaError(f"{name}: is empty; send the whole file")
+    else:
+        name, file = str(source), source
+        check_file(source, "image")
+    with _pillow_limit:  # our limit replaces Pillow's, which warns and refuses at other sizes
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            image = Image.open(file, formats=_FORMATS)
+        except Exception as error:
+            raise MediaError(
+                f"{name}: not an image headcount can read; save it as JPEG, PNG, WebP, BMP or TIFF"
+            ) from error
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    width, height = image.size
+    if max_pixels is not None and width * height > max_pixels:
+        image.close()
+        size = f"{width}x{height} is {width * height / 1e6:.4g} megapixels"
+        raise MediaError(
+            f"{name}: {size}, over the limit of {max_pixels / 1e6:.4g}; shrink it or raise max_pixels (--max-pixels)"
+        )
+    return image, name
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation from the header, 1 to 8, or 1 if there is none."""
+    from PIL import Image
+
+    if image.format == "TIFF":  # Pillow rotates TIFF itself, and reports the upright size
         return 1
     exif = Image.Exif()
-    try:  # not picture.getexif(): for PNG that decodes the whole picture
-        exif.load(picture.info.get("exif", b""))
-        return int(exif.get(0x0112, 1))
-    except Exception:  # a broken EXIF block says nothing about the orientation; the picture itself is fine
+    try:  # not image.getexif(), which decodes the whole image for PNG
+        exif.load(image.info.get("exif", b""))
+        return int(exif.get(_EXIF_ORIENTATION, 1))
+    except Exception:  # a broken EXIF block says nothing about the orientation, and the image itself may be fine
         return 1
 
 
-def _pixels(picture) -> np.ndarray:
-    """Decode a Pillow picture to uint8 (H,W,3) RGB and turn it upright."""
-    orientation = _orientation(picture)
-    picture.load()
-    mode = picture.mode
-    if mode.startswith("I;16") or (mode == "I" and picture.format == "PNG"):
-        grey = np.asarray(picture).astype(np.int64) >> 8  # Pillow's own conversion would clip at 255
+def _pixels(image: Image.Image) -> np.ndarray:
+    """Decode a Pillow image to uint8 (H,W,3) RGB, upright."""
+    orientation = _orientation(image)
+    image.load()
+    mode = image.mode
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PNG"):
+        grey = np.asarray(image).astype(np.int64) >> 8  # Pillow's own conversion would clip at 255
         rgb = np.repeat(grey.clip(0, 255).astype(np.uint8)[:, :, None], 3, axis=2)
     elif mode in ("I", "F"):
-        raise ValueError("32 bits a pixel, of unknown range: save it with 8 or 16 bits")
-    elif picture.has_transparency_data:
-        rgb = _on_white(np.asarray(picture.convert("RGBA")))
+        raise ValueError("32 bits per channel, of unknown range: save it with 8 or 16 bits")
+    elif image.has_transparency_data:
+        rgb = _blend_with_white(np.asarray(image.convert("RGBA")))
     else:
-        rgb = np.asarray(picture if mode == "RGB" else picture.convert("RGB"))  # converting would copy it
+        rgb = np.asarray(image if mode == "RGB" else image.convert("RGB"))  # converting RGB would copy it
     return np.ascontiguousarray(_upright(rgb, orientation))
 
 
 def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
-    """Undo an EXIF orientation: 2 mirrored, 3 upside down, 4 both; 5..8 the same, lying on their side."""
+    """Undo an EXIF orientation: 2 is mirrored, 3 rotated by 180 degrees, 4 both; 5 to 8 are these, transposed."""
     if orientation in (5, 6, 7, 8):
         rgb = rgb.transpose(1, 0, 2)
     if orientation in (2, 3, 6, 7):
@@ -219,8 +271,8 @@ def _upright(rgb: np.ndarray, orientation: int) -> np.ndarray:
     return rgb
 
 
-def _on_white(rgba: np.ndarray) -> np.ndarray:
-    """Lay uint8 (H,W,4) on white: (H,W,3)."""
+def _blend_with_white(rgba: np.ndarray) -> np.ndarray:
+    """Blend uint8 (H,W,4) with white by its alpha channel: uint8 (H,W,3)."""
     alpha = rgba[:, :, 3:].astype(np.uint16)
     if alpha.min() == 255:
         return rgba[:, :, :3]

@@ -23,7 +23,7 @@ from headcount.models.mcnn import MCNN
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's and Pillow's grey
 
 
-@dataclass
+@dataclass(frozen=True)
 class ModelConfig:
     """All that a network is made from.
 

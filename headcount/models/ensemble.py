@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from headcount.models.counting_model import CountingModel, ModelConfig, Output
 
 
-@dataclass
+@dataclass(frozen=True)
 class EnsembleConfig:
     """Several networks that count as one. weights: the share of each, adding up to 1; nothing for equal shares.
     min_side and shrink are theirs, which must agree."""

@@ -3,38 +3,36 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
 from torch import Tensor
 
-from headcount.io.files import flush
+from headcount._settings import read_settings
+from headcount.io.files import flush_to_disk
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.mcnn import load_published_mcnn
 
 
-def config_from_dict(values: dict) -> ModelConfig:
-    """A ModelConfig from parsed JSON or TOML; unknown keys are a ValueError that names them."""
-    if not isinstance(values, dict):
-        raise ValueError(f"model settings are {values!r}, not a table")
-    unknown = set(values) - {f.name for f in fields(ModelConfig)}
-    if unknown:
-        raise ValueError(f"unknown model settings: {', '.join(sorted(unknown))}")
-    values = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
-    return ModelConfig(**values)
+def config_from_dict(values: object) -> ModelConfig:
+    """Build a ModelConfig from parsed JSON or TOML.
+
+    Raises:
+        ValueError: A setting is unknown or has a value of the wrong type; the message names it.
+    """
+    return read_settings(ModelConfig, values, "model settings")
 
 
-def build(values: dict) -> CountingModel | Ensemble:
-    """The network that settings (a ModelConfig's or an EnsembleConfig's, parsed from JSON) describe, untrained.
-    Raises ValueError."""
-    if not isinstance(values, dict) or "members" not in values:
-        return CountingModel(config_from_dict(values))
-    members = values["members"]
-    if not isinstance(members, list) or set(values) - {f.name for f in fields(EnsembleConfig)}:
-        raise ValueError("an ensemble's settings are members, a list, and weights, name, min_side and shrink")
-    members, weights = tuple(config_from_dict(member) for member in members), tuple(values.get("weights") or ())
-    return Ensemble(EnsembleConfig(**{**values, "members": members, "weights": weights}))
+def build(values: object) -> CountingModel | Ensemble:
+    """Build an untrained network from parsed JSON: the settings of a ModelConfig or of an EnsembleConfig.
+
+    Raises:
+        ValueError: The settings are wrong, or they describe no network that can be built.
+    """
+    if isinstance(values, dict) and "members" in values:
+        return Ensemble(read_settings(EnsembleConfig, values, "ensemble settings"))
+    return CountingModel(config_from_dict(values))
 
 
 def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
@@ -49,7 +47,7 @@ def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str,
     save_file(state, folder / "model.safetensors.new", metadata={"format": "pt"})
     (folder / "config.json.new").write_text(text)
     for name in ("model.safetensors", "config.json"):
-        flush(folder / f"{name}.new")
+        flush_to_disk(folder / f"{name}.new")
     (folder / "calibration.json").unlink(missing_ok=True)  # it is of the weights before
     if config.exists() and config.read_bytes() != text.encode():
         config.unlink()

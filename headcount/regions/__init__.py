@@ -1,4 +1,4 @@
-"""Polygons that a user names in an image, and the people in each of them."""
+"""Regions of an image that a user names, and the people in each of them, per square metre if the ground is known."""
 
 from typing import TYPE_CHECKING
 

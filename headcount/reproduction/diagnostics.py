@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from headcount.geometry import at_cells, enlarge_to
+from headcount.geometry import enlarge_to
 from headcount.models.counting_model import CountingModel
 from headcount.models.fusion import Feature
 from headcount.training.config import DataConfig
-from headcount.training.dataset import Batch, Picture, make_targets, whole
+from headcount.training.dataset import Batch, TrainingImage, cells_in_roi, make_targets, whole_image
 from headcount.training.losses import CountLoss, LossConfig
 
 
@@ -73,7 +73,7 @@ def most_varied(channels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mask_iou(model: CountingModel, images: list[Picture], config: DataConfig) -> float:
+def mask_iou(model: CountingModel, images: list[TrainingImage], config: DataConfig) -> float:
     """Intersection over union of the predicted mask (posterior > 0.5) and the true mask.
 
     Images are whole, as in inference. Cells are pooled over the images, inside their regions of interest.
@@ -89,16 +89,14 @@ def mask_iou(model: CountingModel, images: list[Picture], config: DataConfig) ->
     model = copy.deepcopy(model).eval()
     both = either = 0
     for item in images:
-        image, heads, sigma = whole(item, config)
-        logits = model(to_batch(image, model)).mask_logits
+        crop = whole_image(item, config)
+        logits = model(to_batch(crop.image, model)).mask_logits
         if logits is None:
             return float("nan")
         predicted = logits[0].cpu() > 0  # (h,w); posterior > 0.5
-        true = make_targets(image, heads, sigma, config, model.stride, 0).mask > 0
-        if item.inside is not None:
-            stride = model.stride * item.image.shape[1] / image.shape[1]
-            h, w = true.shape
-            counted = torch.from_numpy(at_cells(item.inside, h, w, stride)) > 0
+        true = make_targets(crop, config, model.stride, 0).mask > 0
+        if crop.roi is not None:
+            counted = torch.from_numpy(cells_in_roi(crop.roi, crop.image, true.shape, model.stride)) > 0
             predicted, true = predicted & counted, true & counted
         both += int((predicted & true).sum())
         either += int((predicted | true).sum())

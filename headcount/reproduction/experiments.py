@@ -26,6 +26,7 @@ from headcount.io.files import atomic_write
 from headcount.models.complexity import multiply_adds, parameter_count
 from headcount.models.counting_model import CountingModel
 from headcount.models.serialization import load_single
+from headcount.provenance import provenance
 from headcount.reproduction.diagnostics import gradient_norms, mask_iou
 from headcount.reproduction.paper import DATASETS, RECIPES, DataSet, Row
 from headcount.reproduction.results import ImageResult, Result, SplitResult
@@ -37,9 +38,8 @@ from headcount.training.config import (
     check_same,
     load_recipe,
     override,
-    run_environment,
 )
-from headcount.training.dataset import Crops, Picture, open_pictures
+from headcount.training.dataset import Crops, TrainingImage, open_images
 from headcount.training.trainer import train
 
 SIZE = (576, 768)  # height and width of the image for which multiply-adds are stated
@@ -209,7 +209,7 @@ def run(experiment: Experiment, workspace: Workspace) -> Result:
     result = measure(experiment, config, workspace)
     with atomic_write(folder / "result.json") as file:
         file.write(json.dumps(result, indent=1) + "\n")
-    checkpoint.forget(folder)  # only resuming needs it, and it is the largest file
+    checkpoint.delete(folder)  # only resuming needs it, and it is the largest file
     return result
 
 
@@ -226,9 +226,9 @@ def measure(experiment: Experiment, config: TrainConfig, workspace: Workspace) -
     if not filecmp.cmp(folder / "best" / "model.safetensors", folder / "last" / "model.safetensors", shallow=False):
         last_counter = Counter(TorchEngine(load_single(folder / "last"), precision_of(config)))
         last = to_split_result(evaluate(test, last_counter))
-    images = open_pictures(val, config.data)
+    images = open_images(val, config.data)
     crops = Crops([(1.0, images)], config.data, model.stride, config.seed)
-    environment = run_environment()
+    environment = provenance()
     return Result(
         experiment=asdict(experiment),
         config=asdict(config),
@@ -303,7 +303,7 @@ def training_log(folder: Path) -> list[dict[str, float]]:
         return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
 
 
-def mask_overlap(model: CountingModel, images: list[Picture], config: TrainConfig) -> float | None:
+def mask_overlap(model: CountingModel, images: list[TrainingImage], config: TrainConfig) -> float | None:
     """`mask_iou` in the precision of training; None for a network without a mask."""
     with torch.autocast(model.mean.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         overlap = mask_iou(model, images, config.data)

@@ -18,7 +18,7 @@ import torch
 from headcount.evaluation.metrics import LEVEL_RANGES
 from headcount.evaluation.metrics import LEVELS as ALL_LEVELS
 from headcount.training.targets import density_map
-from headcount.visualization.heatmap import PATCH, brightest, colours, enlarge, heat
+from headcount.visualization.heatmap import PATCH, colour_map, heatmap_image, heatmap_peak, resize_density
 from headcount.visualization.panels import bar_chart, side_by_side
 from headcount.visualization.text import caption_width
 
@@ -67,11 +67,11 @@ def comparison_panels(row: Comparison) -> Panels:
     height, width = row.image.shape[:2]
     points = torch.from_numpy(np.ascontiguousarray(row.points, np.float32).reshape(-1, 2))
     truth = density_map(points, height, width, STRIDE, SIGMA).numpy()  # (h,w)
-    peak = brightest(truth, height, width, STRIDE) if len(points) else LONE_HEAD
+    peak = heatmap_peak(truth, height, width, STRIDE) if len(points) else LONE_HEAD
     panels = [(row.name, row.image)]
     for label, (density, stride) in {"ground truth": (truth, STRIDE), **row.densities}.items():
         count = round(float(density.sum(dtype=np.float64)))
-        panels.append((f"{label}: {count:,}", heat(density, height, width, peak, stride)))
+        panels.append((f"{label}: {count:,}", heatmap_image(density, height, width, peak, stride)))
     return panels
 
 
@@ -90,8 +90,8 @@ def figure5(image: np.ndarray, maps: Mapping[str, np.ndarray], name: str = "inpu
 def map_panel(name: str, values: np.ndarray, image: np.ndarray) -> tuple[str, np.ndarray]:
     """A map (h,w) in the size of `image`: dark violet at its lowest value, pale yellow at its highest."""
     low, high = float(values.min()), float(values.max())
-    level = enlarge(values - low, *image.shape[:2])
-    return f"{name}, {low:.2g} to {high:.2g}", colours(level / (level.max() or 1))
+    level = resize_density(values - low, *image.shape[:2])
+    return f"{name}, {low:.2g} to {high:.2g}", colour_map(level / (level.max() or 1))
 
 
 def figure6(

@@ -290,10 +290,10 @@ def rounded_points(result: CountResult) -> list[list[float]]:
 
 def layers(result: CountResult) -> dict[str, Any]:
     """The density and the mask as transparent pictures that span the photo, and the legend's peak."""
-    from headcount.visualization.heatmap import mask_veil, veil
+    from headcount.visualization.heatmap import mask_layer, overlay_layers
 
-    tint, alpha, peak = veil(result.density, result.height, result.width, result.stride)
-    mask = mask_veil(result.mask, result.height, result.width, result.stride)
+    tint, alpha, peak = overlay_layers(result.density, result.height, result.width, result.stride)
+    mask = mask_layer(result.mask, result.height, result.width, result.stride)
     violet = np.broadcast_to(np.array(VIOLET, np.uint8), (*mask.shape, 3))
     return {
         "density": data_url(np.dstack([tint, (alpha * 255).astype(np.uint8)])),

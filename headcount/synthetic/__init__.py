@@ -1,4 +1,4 @@
-"""Rendered crowds whose count is known exactly, and rendered scenes without people."""
+"""Rendered crowds whose count is known exactly, and rendered scenes without people, for training, tests and demos."""
 
 from typing import TYPE_CHECKING
 

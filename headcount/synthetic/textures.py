@@ -1,11 +1,13 @@
-"""Whole pictures without people, which a counter must learn to leave at nobody.
+"""Whole images without people, for which a counter must learn to predict zero.
 
-What is unusual: much here looks like a crowd from far away on purpose: round things of one size, in rows or heaps, and
-grounds whose grain is as fine as distant heads. They are drawn as scenery.py draws, and take all their chance from
-the generator they are given.
+Many look like a distant crowd on purpose: round things of one size in rows or heaps, and grounds with a grain as fine
+as distant heads. They take all their randomness from the generator that they are given.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
 
 import cv2
 import numpy as np
@@ -14,6 +16,7 @@ from headcount.synthetic.scenery import (
     BRIGHT,
     GREENS,
     WALLS,
+    Rng,
     ball,
     box,
     ellipse,
@@ -26,8 +29,11 @@ from headcount.synthetic.scenery import (
     texture,
 )
 
+Texture: TypeAlias = Callable[[Rng, int, int], np.ndarray]  # rng, height, width -> uint8 (height,width,3)
 
-def foliage(rng, height, width):
+
+def foliage(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Leaves of one kind."""
     image = fade(height, width, pick(rng, GREENS), shade(pick(rng, GREENS), 0.6))
     size = rng.uniform(0.006, 0.03) * width
     for _ in range(2500):
@@ -37,14 +43,15 @@ def foliage(rng, height, width):
     return image
 
 
-def tiling(rng, height, width):
+def tiling(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Paving or tiles, seen from above."""
     surface = texture(rng, str(rng.choice(["paving", "tiles"])))
     turn = cv2.getRotationMatrix2D((256, 256), rng.uniform(0, 90), rng.uniform(0.5, 2))
     return cv2.warpAffine(surface, turn, (width, height), borderMode=cv2.BORDER_REFLECT)
 
 
-def stones(rng, height, width):
-    """Pebbles, fruit, or a sea of round lamps."""
+def stones(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Pebbles, fruit, or round lamps."""
     image = np.full((height, width, 3), pick(rng, [(70, 66, 60), (30, 30, 34)]), np.uint8)
     size, bright = rng.uniform(0.006, 0.03) * width, rng.random() < 0.4
     palette = BRIGHT if bright else [(150, 142, 132), (120, 116, 112), (186, 178, 166), (96, 88, 80)]
@@ -55,8 +62,8 @@ def stones(rng, height, width):
     return image
 
 
-def seats(rng, height, width):
-    """An empty stand: rows of rounded seat backs."""
+def seats(rng: Rng, height: int, width: int) -> np.ndarray:
+    """An empty stand: rows of round seat backs."""
     colour, size = pick(rng, BRIGHT), rng.uniform(0.012, 0.04) * width
     image, y = np.full((height, width, 3), shade(colour, 0.3), np.uint8), 0.0
     while y < height + size:
@@ -68,7 +75,8 @@ def seats(rng, height, width):
     return image
 
 
-def wall(rng, height, width):
+def wall(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Facades, or a wall of bricks."""
     image = np.full((height, width, 3), pick(rng, WALLS), np.uint8)
     if rng.random() < 0.5:
         facades(rng, image, height * rng.uniform(0.8, 1.2), rng.uniform(0.01, 0.03) * width)
@@ -80,7 +88,7 @@ def wall(rng, height, width):
     return image
 
 
-def writing(rng, height, width):
+def writing(rng: Rng, height: int, width: int) -> np.ndarray:
     """Stripes or printed text."""
     paper, ink = ((245, 243, 238), (30, 30, 34)) if rng.random() < 0.7 else (pick(rng, BRIGHT), pick(rng, BRIGHT))
     image = np.full((height, width, 3), paper, np.uint8)
@@ -96,26 +104,29 @@ def writing(rng, height, width):
     return image
 
 
-def gradient(rng, height, width):
+def gradient(rng: Rng, height: int, width: int) -> np.ndarray:
+    """A gradient with smooth noise."""
     image = fade(height, width, pick(rng, BRIGHT, 40), pick(rng, WALLS, 40))
     return speckle(rng, image, rng.uniform(4, 200), rng.uniform(0, 0.4), int(rng.integers(1, 6)))
 
 
-def static(rng, height, width):
+def static(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Noise in every pixel."""
     return rng.integers(0, 256, (height, width, 3 if rng.random() < 0.5 else 1), np.uint8) * np.ones(3, np.uint8)
 
 
-def plain(rng, height, width):
+def plain(rng: Rng, height: int, width: int) -> np.ndarray:
+    """One colour."""
     colours = [(0, 0, 0), (255, 255, 255), (128, 128, 128), pick(rng, BRIGHT)]
     return np.full((height, width, 3), colours[rng.integers(4)], np.uint8)
 
 
-def grain(rng, height, width):
-    """Gravel, a lawn, fur, roughcast: noise of one size, sharpened, perhaps drawn out along one side."""
+def grain(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Gravel, a lawn, fur or plaster: sharpened noise of one size, sometimes stretched."""
     size = float(np.exp(rng.uniform(np.log(1.2), np.log(12))))
     across, along = size, size * (1 if rng.random() < 0.5 else rng.uniform(1, 6))
     white = rng.standard_normal((height, width), np.float32)
-    bumps = cv2.GaussianBlur(white, (0, 0), across, sigmaY=along)
+    bumps: np.ndarray = cv2.GaussianBlur(white, (0, 0), across, sigmaY=along)
     bumps -= cv2.GaussianBlur(bumps, (0, 0), 1.5 * across, sigmaY=1.5 * along)
     light = 1 + rng.uniform(0.2, 0.9) * np.tanh(rng.uniform(0.7, 3) * bumps / bumps.std())  # (H,W)
     colour = pick(rng, GREENS if rng.random() < 0.4 else WALLS, 30)
@@ -123,14 +134,14 @@ def grain(rng, height, width):
     return speckle(rng, image, rng.uniform(20, 200), rng.uniform(0, 0.3))
 
 
-def pebbles(rng, height, width):
-    """Gravel, shingle, rubble: each stone lit from one side, in its own brightness, close to the next."""
+def pebbles(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Gravel or rubble: stones close together, lit from one side, each with its own brightness."""
     size = float(np.exp(rng.uniform(np.log(4), np.log(40))))  # pixels across
-    rows, columns = np.mgrid[0 : height / size, 0 : width / size].reshape(2, -1)  # a middle for each, roughly in rows
+    rows, columns = np.mgrid[0 : height / size, 0 : width / size].reshape(2, -1)  # of the middles, roughly in rows
     y, x = (size * (at + 0.5 + rng.uniform(-0.5, 0.5, len(at))) for at in (rows, columns))
-    field = np.full((height, width), 255, np.uint8)
+    field: np.ndarray = np.full((height, width), 255, np.uint8)
     field[y.astype(int).clip(0, height - 1), x.astype(int).clip(0, width - 1)] = 0
-    squeeze = rng.uniform(0.6, 1)  # seen at a slant, stones are flatter
+    squeeze = rng.uniform(0.6, 1)  # stones look flatter at an angle
     field = cv2.resize(field, (width, max(1, round(height * squeeze))), interpolation=cv2.INTER_NEAREST)
     distance, stone = cv2.distanceTransformWithLabels(field, cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL)
     distance, stone = (
@@ -143,28 +154,42 @@ def pebbles(rng, height, width):
     slope_x, slope_y = (cv2.Sobel(bulge, cv2.CV_32F, *way, scale=1 / 8) for way in ((1, 0), (0, 1)))
     lit = np.cos(angle) * slope_x + np.sin(angle) * slope_y
     own = 1 + rng.uniform(0.1, 0.5) * rng.standard_normal(number.max() + 1, np.float32)[number]
-    gap = np.clip(2.2 - distance / (0.4 * size), 0.2, 1)  # shadow between the stones
+    gap = np.clip(2.2 - distance / (0.4 * size), 0.2, 1)  # shadows between the stones
     light = own * gap * (1 + rng.uniform(0.2, 0.9) * lit)
     image = (light[..., None] * np.array(pick(rng, WALLS), np.float32)).clip(0, 255).astype(np.uint8)
     return speckle(rng, image, rng.uniform(1.5, 4), rng.uniform(0, 0.25))
 
 
-def blades(rng, height, width):
-    """A lawn, straw, needles, hair: thin strokes over each other, bright over dark."""
+def blades(rng: Rng, height: int, width: int) -> np.ndarray:
+    """A lawn, straw, needles or hair: thin strokes, bright over dark."""
     long = float(np.exp(rng.uniform(np.log(8), np.log(80))))
     thick = max(1, round(long * rng.uniform(0.03, 0.12)))
     image = np.full((height, width, 3), shade(pick(rng, GREENS if rng.random() < 0.6 else WALLS), 0.35), np.uint8)
     colours = [pick(rng, GREENS if rng.random() < 0.6 else WALLS) for _ in range(4)]
     main, spread = rng.uniform(0, np.pi), rng.uniform(0.2, 1.6)
-    for i in range(count := int(min(12_000, 2.5 * height * width / (long * thick)))):
+    count = int(min(12_000, 2.5 * height * width / (long * thick)))
+    for i in range(count):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         angle, half = main + spread * rng.standard_normal(), 0.5 * long * rng.uniform(0.4, 1.4)
         colour = shade(colours[i % 4], (0.5 + 0.7 * i / count) * rng.uniform(0.7, 1.4))
-        ends = [(round(x + s * half * np.cos(angle)), round(y + s * half * np.sin(angle))) for s in (-1, 1)]
-        cv2.line(image, *ends, colour, thick, cv2.LINE_AA)
+        start, end = ((round(x + s * half * np.cos(angle)), round(y + s * half * np.sin(angle))) for s in (-1, 1))
+        cv2.line(image, start, end, colour, thick, cv2.LINE_AA)
     return speckle(rng, image, rng.uniform(30, 200), rng.uniform(0, 0.3))
 
 
-# Real grounds are the hardest to tell from crowds: half of these are grounds.
-GROUNDS = (grain, pebbles, pebbles, blades, blades)
-EMPTY = (foliage, tiling, stones, seats, wall, writing, gradient, static, plain, sky, *GROUNDS, *GROUNDS)
+# Grounds are the hardest to distinguish from crowds, so about half of these are grounds.
+GROUNDS: tuple[Texture, ...] = (grain, pebbles, pebbles, blades, blades)
+EMPTY: tuple[Texture, ...] = (
+    foliage,
+    tiling,
+    stones,
+    seats,
+    wall,
+    writing,
+    gradient,
+    static,
+    plain,
+    sky,
+    *GROUNDS,
+    *GROUNDS,
+)

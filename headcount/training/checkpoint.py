@@ -1,8 +1,8 @@
-"""The state of a training run on disk: the newest and the one before it, each whole, each with a checksum.
+"""The training state on disk: the newest one and its predecessor, each complete and with a checksum.
 
-What is unusual: one safetensors file holds weights, averages and optimiser moments and, as metadata, the numbers, so
-that a kill cannot tear them apart; it takes its name when it is complete and on the disk. state.json is a copy of the
-numbers, to read.
+One safetensors file holds weights, averaged weights and optimizer moments, with the numbers as its metadata. A kill
+can therefore not separate them. The file takes its name only when it is complete and on the disk. state.json is a copy
+of the numbers for people to read.
 """
 
 from __future__ import annotations
@@ -16,76 +16,94 @@ from typing import Any
 
 from torch import Tensor
 
-from headcount.io.files import flush
+from headcount.io.files import flush_to_disk, single_line
 from headcount.training.config import TrainError
 
-NEWEST, BEFORE, NUMBERS = "state.safetensors", "state.before.safetensors", "state.json"
+NEWEST, PREVIOUS, NUMBERS = "state.safetensors", "state.before.safetensors", "state.json"
 DAMAGED, LOCK = "state.damaged.safetensors", ".lock"
+
+Numbers = dict[str, Any]  # as JSON holds them
 
 
 def exists(out: Path) -> bool:
-    return any((out / name).exists() for name in (NEWEST, BEFORE))
+    """Whether a run folder holds a state."""
+    return any((out / name).exists() for name in (NEWEST, PREVIOUS))
 
 
-def write(out: Path, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
-    """Make this the newest state; the one that was becomes the one before it."""
+def write(out: Path, tensors: dict[str, Tensor], numbers: Numbers) -> None:
+    """Save a state as the newest one. The newest so far becomes its predecessor.
+
+    Args:
+        out: The run folder.
+        tensors: Weights and moments by name.
+        numbers: Everything else, as JSON can hold it.
+    """
     from safetensors.torch import save_file
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     text, draft = json.dumps(numbers), out / f"{NEWEST}.new"
     save_file(tensors, draft, metadata={"numbers": text, "checksum": checksum(tensors)})
-    flush(draft)
+    flush_to_disk(draft)
     (out / f"{NUMBERS}.new").write_text(text)
     if (out / NEWEST).exists():
-        (out / NEWEST).replace(out / BEFORE)
+        (out / NEWEST).replace(out / PREVIOUS)
     draft.replace(out / NEWEST)
     (out / f"{NUMBERS}.new").replace(out / NUMBERS)
 
 
-def read(out: Path) -> tuple[dict[str, Any], dict[str, Tensor], str]:
-    """The numbers, the tensors, and what is wrong with the newest state where the one before it had to be taken.
+def read(out: Path) -> tuple[Numbers, dict[str, Tensor], str]:
+    """Read the newest state, or its predecessor if the newest cannot be read.
+
+    Returns:
+        The numbers, the tensors, and what is wrong with the newest state: empty unless the predecessor was taken.
 
     Raises:
-        TrainError: neither can be read.
+        TrainError: Neither can be read.
     """
-    wrong: list[str] = []
-    for name in (NEWEST, BEFORE):
+    problems: list[str] = []
+    for name in (NEWEST, PREVIOUS):
         try:
-            return *read_file(out / name), "; ".join(wrong)
+            return *read_file(out / name), "; ".join(problems)
         except TrainError as error:
-            wrong.append(str(error))
-    raise TrainError(f"{wrong[0]}; start a new run in another folder")
+            problems.append(str(error))
+    raise TrainError(f"{problems[0]}; start a new run in another folder")
 
 
-def set_aside(out: Path) -> None:
-    """Rename a newest state that cannot be read: the next save would put it in the place of the good one before it."""
-    if (out / NEWEST).exists():
-        (out / NEWEST).replace(out / DAMAGED)
+def read_file(file: Path) -> tuple[Numbers, dict[str, Tensor]]:
+    """Read the numbers and tensors of one file.
 
-
-def forget(out: Path) -> None:
-    """Remove what only resuming needs."""
-    for name in (NEWEST, BEFORE, NUMBERS, DAMAGED):
-        (out / name).unlink(missing_ok=True)
-
-
-def read_file(file: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    Raises:
+        TrainError: The file cannot be read, or its checksum differs.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
         with safe_open(file, "pt") as opened:
-            metadata = opened.metadata() or {}
+            metadata = opened.metadata()
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-        numbers = json.loads(metadata["numbers"])
-    except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:  # torch opens the file too
-        raise TrainError(f"{file}: cannot be read ({' '.join(str(error).split())})") from error
-    if metadata.get("checksum", checksum(tensors)) != checksum(tensors):
+        numbers, expected = json.loads(metadata["numbers"]), metadata["checksum"]
+    # torch opens the file too, and raises errors of its own; metadata is None in a file without any
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise TrainError(f"{file}: cannot be read ({single_line(error)})") from error
+    if checksum(tensors) != expected:
         raise TrainError(f"{file}: is damaged (its checksum differs)")
     return numbers, tensors
 
 
+def set_aside(out: Path) -> None:
+    """Rename a newest state that cannot be read, so that the next save does not put it in place of the good one."""
+    if (out / NEWEST).exists():
+        (out / NEWEST).replace(out / DAMAGED)
+
+
+def delete(out: Path) -> None:
+    """Delete the files that only resuming needs."""
+    for name in (NEWEST, PREVIOUS, NUMBERS, DAMAGED):
+        (out / name).unlink(missing_ok=True)
+
+
 def checksum(tensors: dict[str, Tensor]) -> str:
-    """CRC-32 of all values, which may be of any type."""
+    """CRC-32 of all values, of any type."""
     import torch
 
     value = 0
@@ -95,11 +113,11 @@ def checksum(tensors: dict[str, Tensor]) -> str:
 
 
 @contextlib.contextmanager
-def alone(out: Path) -> Iterator[None]:
-    """Keep other processes from training into the same folder; a process that dies lets go of it.
+def locked(out: Path) -> Iterator[None]:
+    """Keep other processes from training into the same folder. The lock of a process that dies is released.
 
     Raises:
-        TrainError: another process does already.
+        TrainError: Another process holds the lock.
     """
     import filelock
 
@@ -108,7 +126,9 @@ def alone(out: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise TrainError(f"{out}: another process is training there; wait for it, or choose another folder") from None
+        raise TrainError(
+            f"{out}: another process is training there; wait until it ends, or choose another folder"
+        ) from None
     except NotImplementedError:  # a file system without locks
         pass
     try:
@@ -119,10 +139,10 @@ def alone(out: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def disk_errors(out: Path) -> Iterator[None]:
-    """What a full or broken disk raises, as a TrainError; half-written drafts are removed, for their room is needed.
+    """Turn the errors of a full or broken disk into a TrainError, and delete partial files to free their space.
 
     Raises:
-        TrainError: in place of OSError and of safetensors' own.
+        TrainError: In place of OSError and of safetensors' own error.
     """
     from safetensors import SafetensorError
 
@@ -131,7 +151,7 @@ def disk_errors(out: Path) -> Iterator[None]:
     except (OSError, SafetensorError) as error:
         for draft in out.rglob("*.new"):
             draft.unlink(missing_ok=True)
-        reason = " ".join(str(error).split())
         raise TrainError(
-            f"{out}: cannot be written ({reason}); make room, then go on with --resume from what was saved before"
+            f"{out}: cannot be written ({single_line(error)}); free some space, then resume with --resume from the"
+            " last saved state"
         ) from error

@@ -1,56 +1,50 @@
-"""Configurations: a recipe is a TOML file of a TrainConfig, and any setting of it can be overridden by name; beside
-them, what a run records of its run_environment.
-
-What is unusual: the dataclasses are the schema. Tables are nested dataclasses, a key that is not a field is refused by
-name, and so is a value of another type.
-"""
+"""Recipes: the settings of a training run, read from TOML files and changed by name."""
 
 from __future__ import annotations
 
 import json
-import platform
 import tomllib
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, get_type_hints
 
-import cv2
-import numpy as np
-import torch
-
-from headcount import __version__
+from headcount._settings import SettingsError, read_settings
 from headcount.models.counting_model import ModelConfig
-from headcount.provenance import cpu_name, git_commit
+from headcount.training.augmentation import AugmentationConfig
 from headcount.training.losses import LossConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+DEPTH = 4  # recipes that may stand below each other by `base`
+MAY_DIFFER = {"save_every", "workers", "tensorboard"}  # settings that do not change what a run computes
 
 
-@dataclass
-class DataConfig:
-    """What is cut from the pictures, and the targets made of it.
+class TrainError(ValueError):
+    """A run that cannot start or continue. The message is one line that says why and what to do."""
 
-    crop: (height, width) in pixels, multiples of the model's pad; (0, 0) takes whole pictures (batch 1, no jitter).
-    scale: range of the scale jitter, log-uniform, on top of the enlargement to min_side.
-    min_side: pictures with a shorter short side are enlarged to it before the jitter, in training and in test.
-    mirror, grey, jitter: probabilities of mirroring, of dropping colour, of other contrast, brightness and gamma.
-    degrade: probability of a worse picture: blurred, noisy, or compressed.
-    cutmix: probability that a rectangle of the crop shows another picture: heads must be known by themselves, not by
-    the scene around them, which a small set lets a network learn by heart (CutMix, Yun et al., ICCV 2019).
-    sigma: of the density's Gaussian in pixels of the crop; 0 is geometry-adaptive.
-    radius: a head's foreground reaches so far, in pixels; 0 is the kernel's support, TRUNCATE sigma.
-    rendered: share of crops that come from rendered scenes; rendered_scenes: how many are drawn; people_free: the share
-    of them without people.
+
+@dataclass(frozen=True)
+class DataConfig(AugmentationConfig):
+    """How crops are cut from the images, and which targets are made for them.
+
+    The augmentations are settings of the same table; AugmentationConfig documents them.
+
+    Attributes:
+        crop: Height and width in pixels, multiples of the model's `pad`. (0, 0) takes whole images, which needs
+            batch = 1 and has no scale jitter.
+        scale: Range of the scale jitter, log-uniform. It comes on top of the enlargement to `min_side`.
+        min_side: Images with a shorter short side, in pixels, are enlarged to it before the jitter. The model does
+            the same when it counts.
+        sigma: Standard deviation of the density's Gaussian in pixels of the crop. 0 makes it geometry-adaptive.
+        radius: Distance in pixels up to which a head's surroundings are foreground. 0 takes the support of the
+            kernel, TRUNCATE x sigma.
+        rendered: Share of the crops that are cut from rendered scenes, 0 to 1.
+        rendered_scenes: Number of scenes to render.
+        people_free: Share of the rendered scenes that show no people, 0 to 1.
     """
 
     crop: tuple[int, int] = (256, 256)
     scale: tuple[float, float] = (1.0, 1.0)
     min_side: int = 0
-    mirror: float = 0.5
-    grey: float = 0.0
-    jitter: float = 0.0
-    degrade: float = 0.0
-    cutmix: float = 0.0
     sigma: float = 4.0
     radius: float = 0.0
     rendered: float = 0.0
@@ -58,9 +52,17 @@ class DataConfig:
     people_free: float = 0.5
 
 
-@dataclass
+@dataclass(frozen=True)
 class SetConfig:
-    """One data set of a recipe: `folder` under the data folder, its format, the splits, its share of the crops."""
+    """One data set of a recipe.
+
+    Attributes:
+        folder: Path under the data folder.
+        format: A format that `headcount.datasets.read` knows.
+        train: Split to train on.
+        val: Split to validate on. An empty text leaves the set out of the validation.
+        share: Weight of the set when crops are drawn, relative to the other sets.
+    """
 
     folder: str = "."
     format: str = "shanghaitech"
@@ -69,18 +71,42 @@ class SetConfig:
     share: float = 1.0
 
 
-@dataclass
+@dataclass(frozen=True)
 class TrainConfig:
-    """A training run. Lengths are in optimiser steps; an epoch is `crops_per_image` crops of every training picture.
+    """All settings of a training run. An epoch is `crops_per_image` crops of every training image.
 
-    steps: length of the run; 0 takes `epochs`.
-    start: a checkpoint folder whose weights are begun with; start_part: "all", or "backbone", its heads being fresh.
-    teacher: a checkpoint folder whose densities are learned beside the marked heads, at the weight loss.teacher.
-    optimizer: adamw, adam, sgd, or adam_to_sgd (the paper's: Adam for `adam_epochs`, then SGD).
-    schedule: cosine (after `warmup` steps), step (the paper's: x0.1 every `step_epochs` epochs) or constant.
-    lr, lr_pretrained: learning rates of new and of pre-trained layers. freeze: first blocks of the backbone kept as
-    they are. ema: decay of the averaged weights, which are those validated and kept (0: none).
-    precision: fp32 or bf16 (autocast). clip: gradient norm. eval_every, save_every: in steps.
+    Attributes:
+        name: Name of the run.
+        seed: Seed of the initial weights, the crops and the rendered scenes.
+        steps: Length of the run in optimizer steps. 0 takes `epochs`.
+        epochs: Length of the run in epochs; used when `steps` is 0.
+        crops_per_image: Crops of each training image per epoch.
+        batch: Crops per step, over all processes.
+        optimizer: "adamw", "adam", "sgd", or "adam_to_sgd": the paper's Adam for `adam_epochs` epochs, then SGD.
+        schedule: "cosine", "step" (the paper's: x0.1 every `step_epochs` epochs) or "constant".
+        adam_epochs: Epochs of Adam before "adam_to_sgd" switches to SGD.
+        step_epochs: Epochs between two drops of the "step" schedule.
+        warmup: Steps over which the learning rate rises linearly from zero.
+        lr: Learning rate of new layers.
+        lr_pretrained: Learning rate of pre-trained layers.
+        weight_decay: Weight decay.
+        momentum: Momentum of SGD.
+        freeze: Number of first blocks of the backbone that are not trained.
+        imagenet: Whether the backbone begins with ImageNet weights.
+        start: Checkpoint folder whose weights the run begins with. An empty text begins with fresh weights.
+        start_part: Which weights of `start` to take: "all", or "backbone" under fresh heads.
+        teacher: Checkpoint folder of a network whose density is learned too, with the weight loss.teacher.
+        ema: Decay of the averaged weights. These are validated and kept. 0 averages nothing.
+        clip: Largest norm of the gradient. 0 does not clip.
+        precision: "fp32", or "bf16" for autocast.
+        eval_every: Steps between validations.
+        save_every: Steps between saves of the training state.
+        workers: Processes that prepare crops. 0 prepares them in the training process.
+        tensorboard: Whether metrics are also written for TensorBoard.
+        model: The network.
+        data: Crops, augmentations and targets.
+        loss: Weights of the loss terms.
+        sets: Data sets by name.
     """
 
     name: str = "headcount"
@@ -116,30 +142,134 @@ class TrainConfig:
     sets: dict[str, SetConfig] = field(default_factory=dict)
 
 
-class TrainError(ValueError):
-    """A run that cannot start or go on; its message is one line that says why and what to do."""
-
-
 def load_recipe(recipe: str | Path) -> TrainConfig:
-    """A TrainConfig from a TOML file, or from the name of a recipe that headcount ships.
+    """Read a recipe.
 
-    A recipe with `base = "NAME"` is that recipe with its own settings on top: rows of one table then differ in
-    what is written, and in nothing else.
+    A recipe with `base = "NAME"` takes all settings of that recipe and changes those it names. A table of recipes
+    that share a base therefore differs only in what is written.
+
+    Args:
+        recipe: A TOML file, or the name of a recipe that headcount ships.
 
     Raises:
-        TrainError: no such recipe, not TOML, an unknown setting, or a value of the wrong type.
+        TrainError: There is no such recipe, it is not TOML, a setting is unknown, or a value has the wrong type.
     """
-    values, path = read_recipe(recipe)
-    return from_dict(TrainConfig, values, str(path))
+    values, path = _read_recipe(recipe)
+    return parse_config(values, str(path))
 
 
-def read_recipe(recipe: str | Path, depth: int = 0) -> tuple[dict[str, Any], Path]:
+def parse_config(values: object, where: str) -> TrainConfig:
+    """Build a TrainConfig from parsed TOML or JSON.
+
+    Args:
+        values: The tables of a recipe, or the config of a run.json.
+        where: The file that the values come from, for error messages.
+
+    Raises:
+        TrainError: A setting is unknown or has a value of the wrong type.
+    """
+    try:
+        return read_settings(TrainConfig, values, where)
+    except SettingsError as error:
+        raise TrainError(str(error)) from None
+
+
+def override(config: TrainConfig, assignments: Sequence[str]) -> TrainConfig:
+    """Return a copy with some settings changed.
+
+    Args:
+        config: The settings to start from.
+        assignments: Texts such as "steps=1000" or "model.fusion=plain". A value is TOML or a bare word.
+
+    Raises:
+        TrainError: There is no such setting, or a value has the wrong type.
+    """
+    values = asdict(config)
+    for assignment in assignments:
+        key, equals, text = assignment.partition("=")
+        *path, name = key.strip().split(".")
+        table = values
+        for part in path:
+            table = table[part] if isinstance(table.get(part), dict) else {}
+        if not equals or name not in table:
+            raise TrainError(f"--set {assignment}: no such setting; write key=value, for example steps=1000")
+        try:
+            table[name] = tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError:
+            table[name] = text.strip()
+    return parse_config(values, "--set")
+
+
+def with_min_side(config: TrainConfig) -> TrainConfig:
+    """Return a copy whose model enlarges small images as the training data does."""
+    return replace(config, model=replace(config.model, min_side=config.data.min_side))
+
+
+def check_settings(config: TrainConfig, processes: int) -> None:
+    """Check what can be checked without data.
+
+    Args:
+        config: The settings.
+        processes: Number of processes that share each batch.
+
+    Raises:
+        TrainError: A setting is out of range, or settings do not go together.
+    """
+    if config.data.crop == (0, 0) and config.batch != 1:
+        raise TrainError(f"crop (0, 0) takes whole images, whose sizes differ: set batch = 1, not {config.batch}")
+    if config.batch % processes:
+        raise TrainError(
+            f"batch = {config.batch} cannot be shared by {processes} processes:"
+            f" set batch to a multiple of {processes}, or start another number of them"
+        )
+    if min(config.batch, config.eval_every, config.save_every, config.step_epochs) < 1:
+        raise TrainError("batch, eval_every, save_every and step_epochs must be at least 1")
+    if config.precision not in ("fp32", "bf16"):
+        raise TrainError(f"unknown precision {config.precision!r}: fp32 or bf16")
+
+
+def check_same(config: TrainConfig, out: Path) -> None:
+    """Refuse to resume a run with other settings. Settings that do not change the result may differ.
+
+    Settings that a recorded run does not name count as their defaults, and paths are compared as resolved.
+
+    Args:
+        config: The settings to resume with.
+        out: The folder of the run. Nothing is checked if it has no readable run.json.
+
+    Raises:
+        TrainError: Settings differ; the message names them.
+    """
+    try:
+        record = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]
+    except (OSError, ValueError, KeyError):
+        return
+    before = _comparable(parse_config(record, str(out / "run.json")))
+    now = _comparable(with_min_side(config))
+    different = [key for key in before if before[key] != now[key] and key not in MAY_DIFFER]
+    if different:
+        names = ", ".join(different)
+        raise TrainError(
+            f"{out}: was run with other settings ({names}); use the same settings, remove the folder, or choose another"
+        )
+
+
+def _comparable(config: TrainConfig) -> dict[str, object]:
+    """The settings as plain values, with paths resolved."""
+    values = asdict(config)
+    for key in ("start", "teacher"):
+        if values[key]:
+            values[key] = str(Path(values[key]).resolve())
+    return values
+
+
+def _read_recipe(recipe: str | Path, depth: int = 0) -> tuple[dict[str, object], Path]:
     """The settings of a recipe on top of those of its base, and the file."""
     path = Path(recipe)
     if not path.suffix:
         path = RECIPES / f"{recipe}.toml"
     if not path.is_file():
-        names = ", ".join(sorted(p.stem for p in RECIPES.glob("*.toml")))
+        names = ", ".join(sorted(file.stem for file in RECIPES.glob("*.toml")))
         raise TrainError(f"{recipe}: no such recipe; give a TOML file or one of: {names}")
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -148,106 +278,19 @@ def read_recipe(recipe: str | Path, depth: int = 0) -> tuple[dict[str, Any], Pat
     base = values.pop("base", None)
     if base is None:
         return values, path
-    if not isinstance(base, str) or depth > 4:
+    if not isinstance(base, str) or depth > DEPTH:
         raise TrainError(f"{path}: base is {base!r}; it takes the name of a recipe that is not based on this one")
-    beside = path.parent / base
-    found, _ = read_recipe(beside if beside.suffix else beside.with_suffix(".toml"), depth + 1)
-    return on_top(found, values), path
+    sibling = path.parent / base
+    inherited, _ = _read_recipe(sibling if sibling.suffix else sibling.with_suffix(".toml"), depth + 1)
+    return _merge(inherited, values), path
 
 
-def on_top(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """`values` with `changes` in their place, table by table; the data sets of `changes` replace them all."""
+def _merge(values: Mapping[str, object], changes: Mapping[str, object]) -> dict[str, object]:
+    """`values` with `changes` on top, table by table. The data sets of `changes` replace all others."""
     merged = dict(values)
     for name, value in changes.items():
-        tables = isinstance(value, dict) and isinstance(merged.get(name), dict) and name != "sets"
-        merged[name] = on_top(merged[name], value) if tables else value
+        base = merged.get(name)
+        if isinstance(value, dict) and isinstance(base, dict) and name != "sets":
+            value = _merge(base, value)
+        merged[name] = value
     return merged
-
-
-def override(config: TrainConfig, assignments: list[str]) -> TrainConfig:
-    """A copy with `key=value` (`model.fusion=plain`) applied, each value in TOML or a bare word.
-
-    Raises:
-        TrainError: no such setting, or a value of the wrong type.
-    """
-    values = asdict(config)
-    for assignment in assignments:
-        key, equals, text = assignment.partition("=")
-        *path, name = key.strip().split(".")
-        place = values
-        for part in path:
-            place = place[part] if isinstance(place.get(part), dict) else {}
-        if not equals or name not in place:
-            raise TrainError(f"--set {assignment}: no such setting; write key=value, for example steps=1000")
-        try:
-            place[name] = tomllib.loads(f"value = {text}")["value"]
-        except tomllib.TOMLDecodeError:
-            place[name] = text.strip()
-    return from_dict(TrainConfig, values, "--set")
-
-
-def from_dict(kind: type, values: Any, where: str) -> Any:
-    """The dataclass `kind` from nested dicts, lists as tuples."""
-    if not isinstance(values, dict):
-        raise TrainError(f"{where}: is {values!r}, where a table of settings belongs")
-    known = {f.name for f in fields(kind)}
-    unknown = set(values) - known
-    if unknown:
-        raise TrainError(f"{where}: unknown setting {', '.join(sorted(unknown))}; known: {', '.join(sorted(known))}")
-    hints, made = get_type_hints(kind), {}
-    for name, value in values.items():
-        if is_dataclass(hints[name]):
-            value = from_dict(hints[name], value, f"{where} [{name}]")
-        elif name == "sets":
-            tables = value if isinstance(value, dict) else {"": value}
-            value = {k: from_dict(SetConfig, v, f"{where} [sets.{k}]") for k, v in tables.items()}
-        elif not fits(value, hints[name]):
-            raise TrainError(f"{where}: {name} is {value!r}; it takes {getattr(hints[name], '__name__', hints[name])}")
-        made[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**made)
-
-
-def fits(value: Any, hint: Any) -> bool:
-    """Whether a TOML value may stand where `hint` is; a whole number is a float too, but True is no number."""
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint in (int, str, bool):
-        return type(value) is hint
-    return value is None or isinstance(value, list | tuple)  # crop, scale, ...; mean and std may be None
-
-
-def check_same(config: TrainConfig, out: Path) -> None:
-    """Refuse a run folder that other settings made; what only says how often it saves, or how it is fed, may differ.
-
-    Raises:
-        TrainError: naming the settings that differ.
-    """
-    try:
-        before = json.loads((out / "run.json").read_text(encoding="utf-8"))["config"]
-    except (OSError, ValueError, KeyError):  # no run, or none that says what it was
-        return
-    config.model.min_side = config.data.min_side  # as a run does
-    before = asdict(from_dict(TrainConfig, before, str(out / "run.json")))  # settings newer than the run: as by default
-    now = asdict(from_dict(TrainConfig, json.loads(json.dumps(asdict(config))), "the recipe"))
-    free = {"save_every", "workers", "tensorboard"}
-    different = [key for key in before if before[key] != now.get(key) and key not in free]
-    if different:
-        names = ", ".join(different)
-        raise TrainError(
-            f"{out}: was run with other settings ({names}); take those, remove it, or choose another folder"
-        )
-
-
-def run_environment() -> dict[str, Any]:
-    """What else a run depends on: versions, commit and processor."""
-    return {
-        "versions": {
-            "headcount": __version__,
-            "torch": torch.__version__,
-            "numpy": np.__version__,
-            "opencv": cv2.__version__,
-            "python": platform.python_version(),
-        },
-        "commit": git_commit(),
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
-    }

@@ -1,12 +1,14 @@
-"""Training data: augment the points, then build the targets, so that a crop's density always sums to its heads.
+"""Training data: images are decoded, crops are cut and augmented, and targets are made from the heads of each crop.
 
-Crop number i of a run depends on (seed, i) alone, whatever the workers or the order: so a run that is resumed at step k
-continues exactly, with no state of a random generator to save. Pictures are decoded once and kept in memory as uint8.
-A crop is cut from the original and resized once, straight to its final size; the whole picture is never resized.
+Targets are made after augmentation, so the density of a crop always sums to its heads, except for what a region of
+interest cuts off. Crop number i of a run depends on the seed and i alone, whatever the workers or the order. A resumed
+run therefore continues exactly, with no random state to save. Images are decoded once and kept in memory as uint8. A
+crop is resized once, straight from the original to its final size.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,164 +19,279 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from headcount.datasets import readers
 from headcount.datasets.sample import Sample
-from headcount.geometry import enlarge_to, enlargement, inside, polygon_mask
+from headcount.geometry import at_cells, enlarge_to, enlargement, inside, polygon_mask
 from headcount.io.images import read_image
 from headcount.synthetic import scenes
-from headcount.training.augmentation import Cut, cutmix, degrade, jitter_colours, mirror
-from headcount.training.config import DataConfig
+from headcount.training.augmentation import Crop, augment_crop, augment_view
+from headcount.training.config import DataConfig, TrainConfig, TrainError
 from headcount.training.targets import TRUNCATE, adaptive_sigma, count_map, density_map, mask_map
 
 
 class Batch(NamedTuple):
-    """image: uint8 (N,3,H,W) RGB; density, mask, counts: float32 (N,h,w); number: int64 (N,), the crops' numbers."""
+    """Crops with their targets; without the first axis, one crop.
+
+    Attributes:
+        image: uint8 (N,3,H,W) RGB.
+        density: float32 (N,h,w), people per cell.
+        mask: float32 (N,h,w), 1 in foreground cells, else 0.
+        counts: float32 (N,h,w), heads per cell.
+        indices: int64 (N,), the numbers of the crops.
+    """
 
     image: Tensor
     density: Tensor
     mask: Tensor
     counts: Tensor
-    number: Tensor
+    indices: Tensor
 
 
-class Picture(NamedTuple):
-    image: np.ndarray  # uint8 (H,W,3) RGB
-    points: np.ndarray  # float32 (N,2)
-    sigma: np.ndarray  # float32 (N,), pixels of this picture; 0 where it is fixed
+class TrainingImage(NamedTuple):
+    """A decoded image with its heads.
+
+    Attributes:
+        image: uint8 (H,W,3) RGB, black outside the region of interest.
+        points: float32 (N,2), x then y in pixels.
+        sigma: float32 (N,), standard deviation of each head's kernel in pixels. 0 if the recipe fixes it.
+        name: Path of the image, for messages.
+        roi: uint8 (H,W), 1 inside the region of interest, or None if the set has none.
+    """
+
+    image: np.ndarray
+    points: np.ndarray
+    sigma: np.ndarray
     name: str
-    inside: np.ndarray | None = None  # uint8 (H,W), 1 in the region of interest, where the set has one
+    roi: np.ndarray | None = None
+
+
+class TrainingData(NamedTuple):
+    """The data of a run.
+
+    Attributes:
+        crops: Training crops.
+        validation: Images to validate on, by set.
+        image_count: Number of training images, rendered scenes included.
+        fingerprint: Hash of the training samples.
+    """
+
+    crops: Crops
+    validation: dict[str, list[TrainingImage]]
+    image_count: int
+    fingerprint: str
 
 
 class Crops(Dataset):
-    """Crop i, for any i >= 0. `groups`: pictures, and the share of crops that each group gives."""
+    """Crop i of a run, for any i >= 0.
 
-    def __init__(self, groups: Sequence[tuple[float, list[Picture]]], config: DataConfig, stride: int, seed: int):
-        self.groups = [(share, pictures) for share, pictures in groups if share > 0 and pictures]
+    Args:
+        groups: Images in groups, each with its share of the crops. Shares are relative to each other.
+        config: Crops, augmentations and targets.
+        stride: Pixels per cell of the targets.
+        seed: Seed of all crops.
+
+    Raises:
+        ValueError: There is no image, or `cutmix` is combined with whole images.
+    """
+
+    def __init__(self, groups: Sequence[tuple[float, list[TrainingImage]]], config: DataConfig, stride: int, seed: int):
+        self.groups = [(share, images) for share, images in groups if share > 0 and images]
         if not self.groups:
-            raise ValueError("there is no training picture: check the data folder, its format and the split")
+            raise ValueError("there is no training image: check the data folder, its format and the split")
         if config.cutmix and config.crop == (0, 0):
             raise ValueError("cutmix needs crops of one size: set crop, or cutmix = 0")
-        self.shares = np.array([share for share, _ in self.groups]) / sum(s for s, _ in self.groups)
+        self.shares = np.array([share for share, _ in self.groups]) / sum(share for share, _ in self.groups)
         self.config, self.stride, self.seed = config, stride, seed
 
     def describe(self, index: int) -> str:
-        """The picture that crop `index` is cut from."""
-        return self.pick(np.random.default_rng((self.seed, index)), index).name
-
-    def pick(self, rng: np.random.Generator, index: int) -> Picture:
-        """A group by its share, then the group's pictures in a new order each time round."""
-        _, pictures = self.groups[rng.choice(len(self.groups), p=self.shares)]
-        turn, place = divmod(index, len(pictures))
-        return pictures[np.random.default_rng((self.seed, turn)).permutation(len(pictures))[place]]
+        """The name of the image that a crop is cut from."""
+        return self._pick(np.random.default_rng((self.seed, index)), index).name
 
     def __getitem__(self, index: int) -> Batch:
-        config = self.config
         rng = np.random.default_rng((self.seed, index))
-        image, heads, sigma = self.cut(self.pick(rng, index), rng)
-        if config.cutmix and rng.random() < config.cutmix:
-            other = self.pick(rng, int(rng.integers(2**31)))
-            image, heads, sigma = cutmix((image, heads, sigma), self.cut(other, rng), rng)
-        if config.degrade and rng.random() < config.degrade:
-            image = degrade(image, rng)
-        return make_targets(image, heads, sigma, config, self.stride, index)
+        crop = self.view(self._pick(rng, index), rng)
 
-    def cut(self, picture: Picture, rng: np.random.Generator) -> Cut:
-        """A crop of the picture, or all of it, perhaps mirrored and in other colours."""
+        def other_view() -> Crop:
+            return self.view(self._pick(rng, int(rng.integers(2**31))), rng)
+
+        crop = augment_crop(crop, other_view, self.config, rng)
+        return make_targets(crop, self.config, self.stride, index)
+
+    def view(self, image: TrainingImage, rng: np.random.Generator) -> Crop:
+        """A random crop of an image, or all of it, after `augment_view`."""
         if self.config.crop == (0, 0):
-            image, heads, sigma = whole(picture, self.config)
+            crop = whole_image(image, self.config)
         else:
-            image, heads, sigma = random_crop(picture, self.config, rng)
-        if rng.random() < self.config.mirror:
-            image, heads = mirror(image, heads)
-        return jitter_colours(image, self.config, rng), heads, sigma
+            crop = random_crop(image, self.config, rng)
+        return augment_view(crop, self.config, rng)
+
+    def _pick(self, rng: np.random.Generator, index: int) -> TrainingImage:
+        """Draw a group by its share, then take the group's images in a new order in each round."""
+        _, images = self.groups[rng.choice(len(self.groups), p=self.shares)]
+        turn, place = divmod(index, len(images))
+        return images[np.random.default_rng((self.seed, turn)).permutation(len(images))[place]]
 
 
-def whole(picture: Picture, config: DataConfig) -> Cut:
-    """The whole picture as a Counter would see it."""
-    image = enlarge_to(picture.image, config.min_side)
-    scale = np.float32(image.shape[1] / picture.image.shape[1])
-    return image, picture.points * scale, picture.sigma * scale
+def whole_image(image: TrainingImage, config: DataConfig) -> Crop:
+    """The whole image, enlarged as a Counter enlarges it."""
+    enlarged = enlarge_to(image.image, config.min_side)
+    scale = np.float32(enlarged.shape[1] / image.image.shape[1])
+    return Crop(enlarged, image.points * scale, image.sigma * scale, image.roi)
 
 
-def random_crop(picture: Picture, config: DataConfig, rng: np.random.Generator) -> Cut:
-    """A window of the picture at a random scale, resized to the crop, and the points inside it."""
-    height, width = picture.image.shape[:2]
+def random_crop(image: TrainingImage, config: DataConfig, rng: np.random.Generator) -> Crop:
+    """A window of the image at a random scale, resized to the crop, with the heads inside it."""
+    height, width = image.image.shape[:2]
     rows, columns = config.crop
     low, high = np.log(config.scale)
     scale = enlargement(height, width, config.min_side) * float(np.exp(rng.uniform(low, high)))
     scale = max(scale, rows / height, columns / width)  # the crop must fit
     window_h, window_w = min(height, round(rows / scale)), min(width, round(columns / scale))
     top, left = int(rng.integers(height - window_h + 1)), int(rng.integers(width - window_w + 1))
-    window = picture.image[top : top + window_h, left : left + window_w]
-    zoom = np.array([columns / window_w, rows / window_h], np.float32)  # by rounding not quite `scale`, nor quite equal
-    shrinks = window_h > rows
-    image = cv2.resize(window, (columns, rows), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    heads = (picture.points - np.array([left, top], np.float32)) * zoom
+    box = slice(top, top + window_h), slice(left, left + window_w)
+    zoom = np.array([columns / window_w, rows / window_h], np.float32)  # `scale`, but for the rounding of each side
+    interpolation = cv2.INTER_AREA if window_h > rows else cv2.INTER_LINEAR
+    pixels = cv2.resize(image.image[box], (columns, rows), interpolation=interpolation)
+    heads = (image.points - np.array([left, top], np.float32)) * zoom
     kept = ((heads >= 0) & (heads < [columns, rows])).all(axis=1)
-    return image, heads[kept], picture.sigma[kept] * zoom[1]
+    roi = None if image.roi is None else image.roi[box]
+    return Crop(pixels, heads[kept], image.sigma[kept] * zoom[1], roi)
 
 
-def make_targets(
-    image: np.ndarray, heads: np.ndarray, sigma: np.ndarray, config: DataConfig, stride: int, index: int
-) -> Batch:
-    height, width = image.shape[:2]
-    heads_t = torch.from_numpy(np.ascontiguousarray(heads, dtype=np.float32))
-    spread: float | Tensor = config.sigma or torch.from_numpy(np.ascontiguousarray(sigma))
+def make_targets(crop: Crop, config: DataConfig, stride: int, index: int) -> Batch:
+    """Make the targets of one crop.
+
+    Outside a region of interest, density and mask are 0, as in the paper. A kernel that reaches over its border loses
+    the mass beyond.
+
+    Args:
+        crop: The crop after augmentation.
+        config: sigma and radius.
+        stride: Pixels per cell.
+        index: Number of the crop.
+
+    Returns:
+        A Batch without its first axis.
+    """
+    height, width = crop.image.shape[:2]
+    heads = torch.from_numpy(np.ascontiguousarray(crop.heads, dtype=np.float32))
+    sigma: float | Tensor = config.sigma or torch.from_numpy(np.ascontiguousarray(crop.sigma))
+    density = density_map(heads, height, width, stride, sigma)
+    mask = mask_map(heads, height, width, stride, config.radius or sigma * TRUNCATE)
+    if crop.roi is not None:
+        counted = torch.from_numpy(cells_in_roi(crop.roi, crop.image, density.shape, stride))
+        density, mask = density * counted, mask * counted
     return Batch(
-        torch.from_numpy(image.copy()).permute(2, 0, 1),  # (3,H,W)
-        density_map(heads_t, height, width, stride, spread),
-        mask_map(heads_t, height, width, stride, config.radius or spread * TRUNCATE),
-        count_map(heads_t, height, width, stride),
+        torch.from_numpy(crop.image.copy()).permute(2, 0, 1),  # (3,H,W)
+        density,
+        mask,
+        count_map(heads, height, width, stride),
         torch.tensor(index),
     )
 
 
-def open_pictures(samples: Sequence[Sample], config: DataConfig) -> list[Picture]:
-    """Decode every sample once; a ROI blanks what lies outside it, in the picture and in the points."""
-    pictures = []
+def cells_in_roi(roi: np.ndarray, image: np.ndarray, cells: Sequence[int], stride: int) -> np.ndarray:
+    """Which cells of a density are counted: those whose center is inside the region of interest.
+
+    Args:
+        roi: uint8 mask of the view that the image shows, at any resolution.
+        image: (H,W,3), as the network sees it.
+        cells: (h, w) of the density.
+        stride: Pixels of the image per cell.
+
+    Returns:
+        float32 (h,w), 0 or 1.
+    """
+    return at_cells(roi, cells[0], cells[1], stride * roi.shape[1] / image.shape[1])
+
+
+def read_training_data(config: TrainConfig, folder: Path, stride: int) -> TrainingData:
+    """Read the training and validation splits of every set of a recipe, and no other split.
+
+    Args:
+        config: The recipe.
+        folder: The data folder, under which the sets are.
+        stride: Pixels per cell of the model.
+
+    Raises:
+        TrainError: A set names a test split.
+        ValueError: A set cannot be read, or there is no training image.
+    """
+    samples: list[Sample] = []
+    groups: list[tuple[float, list[TrainingImage]]] = []
+    validation: dict[str, list[TrainingImage]] = {}
+    for name, dataset in config.sets.items():
+        for split in (dataset.train, dataset.val):
+            if split == "test" or split.endswith("-test"):
+                raise TrainError(f"set {name!r} names the split {split!r}: training never reads a test split")
+        part = readers.read(folder / dataset.folder, dataset.format, dataset.train)
+        samples += part
+        groups.append((dataset.share * (1 - config.data.rendered), open_images(part, config.data)))
+        if dataset.val:
+            held_out = readers.read(folder / dataset.folder, dataset.format, dataset.val)
+            validation[name] = open_images(held_out, config.data)
+    image_count = len(samples)
+    if config.data.rendered:
+        rendered = rendered_images(config.data, config.seed)
+        share = sum(dataset.share for dataset in config.sets.values()) or 1.0
+        groups.append((config.data.rendered * share, rendered))
+        image_count += len(rendered)
+    crops = Crops(groups, config.data, stride, config.seed)
+    return TrainingData(crops, validation, image_count, fingerprint(samples))
+
+
+def open_images(samples: Sequence[Sample], config: DataConfig) -> list[TrainingImage]:
+    """Decode each sample once. Outside a region of interest, pixels become black and points are dropped."""
+    images = []
     for sample in samples:
-        image, heads, mask = read_image(sample.image), sample.points, None
+        pixels, heads, roi = read_image(sample.image), sample.points, None
         if sample.roi is not None:
-            mask = polygon_mask(sample.roi, *image.shape[:2])  # (H,W)
-            image, heads = image * mask[..., None], heads[inside(heads, sample.roi)]
-        pictures.append(make_picture(image, heads, config, str(sample.image))._replace(inside=mask))
-    return pictures
+            roi = polygon_mask(sample.roi, *pixels.shape[:2])  # (H,W)
+            pixels, heads = pixels * roi[..., None], heads[inside(heads, sample.roi)]
+        images.append(make_training_image(pixels, heads, config, str(sample.image))._replace(roi=roi))
+    return images
 
 
-def make_picture(image: np.ndarray, heads: np.ndarray, config: DataConfig, name: str) -> Picture:
+def make_training_image(image: np.ndarray, heads: np.ndarray, config: DataConfig, name: str) -> TrainingImage:
+    """A TrainingImage from pixels (H,W,3) and heads (N,2), with the kernels' sigma if it is adaptive."""
     heads = np.asarray(heads, np.float32).reshape(-1, 2)
     fixed = np.zeros(len(heads), np.float32)
     sigma = fixed if config.sigma else adaptive_sigma(torch.from_numpy(heads)).numpy()
-    return Picture(image, heads, sigma, name)
+    return TrainingImage(image, heads, sigma, name)
 
 
-def rendered_pictures(config: DataConfig, seed: int) -> list[Picture]:
-    """`config.rendered_scenes` rendered scenes, evenly among them the share `config.people_free` without people."""
-    pictures = []
+def rendered_images(config: DataConfig, seed: int) -> list[TrainingImage]:
+    """Render `config.rendered_scenes` scenes; those without people are spread evenly among them."""
+    images = []
     for i in range(config.rendered_scenes):
         empty = int((i + 1) * config.people_free) > int(i * config.people_free)
         scene = scenes.render(seed * 100_003 + i, people=0 if empty else None)
-        pictures.append(make_picture(scene.image, scene.points, config, f"rendered scene {i}"))
-    return pictures
+        images.append(make_training_image(scene.image, scene.points, config, f"rendered scene {i}"))
+    return images
 
 
-def loader(crops: Crops, numbers: Sequence[int], batch: int, workers: int) -> DataLoader:
+def loader(crops: Crops, indices: Sequence[int], batch: int, workers: int) -> DataLoader:
     """The crops of these numbers in batches, in order."""
     return DataLoader(
-        crops, batch_size=batch, sampler=numbers, num_workers=workers, collate_fn=default_collate,
-        persistent_workers=False, prefetch_factor=4 if workers else None, worker_init_fn=one_thread,
-    )  # fmt: skip
+        crops,
+        batch_size=batch,
+        sampler=indices,
+        num_workers=workers,
+        collate_fn=default_collate,
+        persistent_workers=False,
+        prefetch_factor=4 if workers else None,
+        worker_init_fn=_use_one_thread,
+    )
 
 
-def one_thread(_: int) -> None:
-    """Targets are tiny products: more threads only wait for each other."""
+def _use_one_thread(_: int) -> None:
+    """Targets are tiny products: more threads would only wait for each other."""
     torch.set_num_threads(1)
     cv2.setNumThreads(0)
 
 
 def fingerprint(samples: Sequence[Sample]) -> str:
-    """A short hash of the file names, sizes and points, to say which data a run saw."""
-    import hashlib
-
+    """A short hash of the names, sizes and points of the samples, to record which data a run used."""
     digest = hashlib.sha256()
     for sample in samples:
         digest.update(f"{Path(sample.image).name}:{Path(sample.image).stat().st_size}".encode())

@@ -1,15 +1,15 @@
-"""The processes that train one network together, as torchrun starts them: each takes its share of every batch.
+"""Distributed data-parallel training under torchrun: each process takes its share of every batch.
 
-What is unusual: nothing else in headcount knows of torch.distributed. A process of its own is rank 0 of 1, and then
-nothing here does anything. Crops depend on their number alone, and every loss is a mean over crops, so that N processes
-with equal shares of a batch learn what one process with the whole batch learns, but for the rounding of sums.
+Only this module knows torch.distributed. A process that was not started by torchrun is rank 0 of 1, and nothing here
+then has an effect. Crops depend on their number alone, and every loss is a mean over crops. N processes with equal
+shares of a batch therefore learn what one process with the whole batch learns, up to the rounding of sums.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 
 import torch
@@ -18,15 +18,20 @@ from torch import nn
 from headcount.io.files import single_line
 from headcount.training.config import TrainError
 
-TIMEOUT = timedelta(minutes=30)  # for the slowest: one process may validate a huge picture while the others wait
+TIMEOUT = timedelta(minutes=30)  # one process may validate a huge image while the others wait
 
 
 class ProcessGroup:
-    """This process's place: `rank` of `size`, and its `device`. A context, which the others must enter too.
+    """This process's place among those that train together. As a context it connects them; all must enter it.
+
+    Attributes:
+        rank: Number of this process, from 0.
+        size: Number of processes.
+        device: The GPU of this process, or the CPU.
 
     Raises:
-        TrainError: on entry, where the others cannot be reached or this machine has too few GPUs; on leaving, in place
-            of torch's error where another process is gone.
+        TrainError: On entry, the other processes cannot be reached or this machine has too few GPUs. On exit, in place
+            of torch's error, another process is gone.
     """
 
     def __init__(self) -> None:
@@ -36,10 +41,10 @@ class ProcessGroup:
 
     def __enter__(self) -> ProcessGroup:
         if self.size > 1:
-            self.join()
+            self._join()
         return self
 
-    def join(self) -> None:
+    def _join(self) -> None:
         import torch.distributed as distributed
 
         backend = "gloo"
@@ -51,7 +56,7 @@ class ProcessGroup:
         try:
             store, _, _ = next(distributed.rendezvous("env://", timeout=TIMEOUT))
             if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
-                # torchrun's store outlives a restart: what the processes before wrote there would lead these astray
+                # torchrun's store outlives a restart, and what the earlier processes wrote would mislead these
                 attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
                 store = distributed.PrefixStore(f"attempt {attempt}", store)
             distributed.init_process_group(backend, store=store, rank=self.rank, world_size=self.size, timeout=TIMEOUT)
@@ -71,50 +76,60 @@ class ProcessGroup:
         return f"process {self.rank} of {self.size}"
 
     @property
-    def writes(self) -> bool:
-        """Whether this process is the one that writes files and prints."""
+    def is_main(self) -> bool:
+        """Whether this process writes files and prints."""
         return self.rank == 0
 
     def wrap(self, model: nn.Module) -> nn.Module:
-        """`model` with gradients that are the mean over the processes."""
+        """The model with gradients that are averaged over the processes."""
         if self.size == 1:
             return model
         from torch.nn.parallel import DistributedDataParallel
 
-        # Some networks have parameters that a step leaves out: the mask's, where it has no weight in the loss.
+        # A step may leave some parameters out: those of the mask, if the loss gives it no weight.
         return DistributedDataParallel(model, find_unused_parameters=True)
 
-    def numbers(self, first: int, last: int, batch: int) -> range | list[int]:
-        """The crops that this process takes of the batches `first` .. `last` - 1, each of `batch` crops in all."""
+    def crop_indices(self, first: int, last: int, batch: int) -> range | list[int]:
+        """The crops that this process takes.
+
+        Args:
+            first: Number of the first batch.
+            last: Number of the batch after the last.
+            batch: Crops per batch, over all processes.
+        """
         if self.size == 1:
             return range(first * batch, last * batch)
         share = batch // self.size
         return [step * batch + self.rank * share + i for step in range(first, last) for i in range(share)]
 
-    def sums(self, values: list[float]) -> list[float]:
-        """Element by element over the processes."""
-        return self.reduce(values, "SUM")
+    def own_items(self, count: int) -> range:
+        """Which of `count` items this process takes."""
+        return range(self.rank, count, self.size)
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """The sums over the processes, element by element."""
+        return self._reduce(values, "SUM")
 
     def any(self, flag: bool) -> bool:
-        """Whether the flag stands in any of the processes."""
-        return self.sums([float(flag)])[0] > 0
+        """Whether the flag is set in any process."""
+        return self.sum([float(flag)])[0] > 0
 
-    def agree(self, value: int) -> bool:
-        """Whether the value, below 2^53, is the same in all processes."""
-        low, minus_high = self.reduce([value, -value], "MIN")
+    def same_in_all(self, value: int) -> bool:
+        """Whether a value below 2^53 is the same in all processes."""
+        low, minus_high = self._reduce([value, -value], "MIN")
         return low == -minus_high
 
-    def wait(self) -> None:
-        """Until all processes are here."""
-        self.sums([0.0])
+    def barrier(self) -> None:
+        """Wait until all processes are here."""
+        self.sum([0.0])
 
     @contextlib.contextmanager
     def fail_together(self) -> Iterator[None]:
-        """What fails inside in one process ends all of them: one says why, the others leave without a word. Inside,
-        nothing may wait for the other processes.
+        """End all processes if the block fails in one. Inside the block, no process may wait for another.
 
         Raises:
-            Exception: in the first process that failed, what was raised there. SystemExit: in the others.
+            Exception: In the first process that failed, its own error.
+            SystemExit: In the others.
         """
         failed: Exception | None = None
         try:
@@ -123,17 +138,18 @@ class ProcessGroup:
             if self.size == 1:
                 raise
             failed = error
-        [first] = self.reduce([self.size if failed is None else self.rank], "MIN")
+        [first] = self._reduce([self.size if failed is None else self.rank], "MIN")
         if failed is not None and first == self.rank:
             raise failed
         if first < self.size:
             raise SystemExit(1)
 
-    def reduce(self, values: list[float], operation: str) -> list[float]:
+    def _reduce(self, values: Sequence[float], operation: str) -> list[float]:
         if self.size == 1:
-            return values
+            return list(values)
         import torch.distributed as distributed
 
         tensor = torch.tensor(values, dtype=torch.float64, device=self.device)
         distributed.all_reduce(tensor, getattr(distributed.ReduceOp, operation))
-        return tensor.tolist()
+        result: list[float] = tensor.tolist()
+        return result

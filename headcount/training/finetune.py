@@ -1,14 +1,12 @@
-"""Fine-tuning: a trained model and photos of one's own -> a model that counts such photos better, in minutes.
+"""Fine-tuning: train a model further, for some minutes, on images like those that it will count.
 
-What is unusual: the clock is the budget. A few steps and the first validation say how long each takes here; the length
-of the run and how often it validates follow from that. The model begun with is the first checkpoint of its own run, so
-that what is kept is never worse than it on the photos that choose. The split is written down as files, from which every
-figure can be measured again. For all else it is a run of train.py's.
+A few steps and the first validation show how long each takes; the length of the run and the number of validations
+follow from the time that is left. The initial model is the first checkpoint of its own run, so the result is never
+worse than it on the images that choose. The split is written as files, so that every figure can be measured again.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import time
@@ -18,8 +16,7 @@ from pathlib import Path
 
 import torch
 
-from headcount.datasets import readers, splits
-from headcount.datasets.annotation_project import TABLE
+from headcount.datasets import readers
 from headcount.datasets.sample import Sample
 from headcount.evaluation.evaluate import evaluate
 from headcount.evaluation.metrics import CountMetrics
@@ -31,19 +28,29 @@ from headcount.models.ensemble import Ensemble
 from headcount.models.from_onnx import restore
 from headcount.models.serialization import load as load_checkpoint
 from headcount.models.serialization import save
-from headcount.training.config import RECIPES, SetConfig, TrainConfig, TrainError, from_dict, load_recipe, override
-from headcount.training.dataset import loader
-from headcount.training.trainer import Run
+from headcount.training.config import (
+    RECIPES,
+    SetConfig,
+    TrainConfig,
+    TrainError,
+    load_recipe,
+    override,
+    parse_config,
+)
+from headcount.training.dataset import Batch, loader
+from headcount.training.holdout import split
+from headcount.training.memory import keep_freed_memory
+from headcount.training.run_record import Row
+from headcount.training.schedule import cosine, warmup
+from headcount.training.trainer import Trainer
 
-FEWEST = 8  # photos to fine-tune on, those held back among them
-LEAST = 3  # photos held back
-CHECKED = 30  # photos from which on some are held back that choose nothing
 VALIDATIONS = 20  # in a run
-PATIENCE = 10  # validations without a better one end it; the best often come last, when steps are small
-SHARE = 4  # times as long is learned, at least, as validated
-MARGIN = 0.1  # of the MAE: about what the best of a dozen checkpoints gains on ten photos by chance
-FAR = 0.25  # of the mean count: a model that is so far off does not know what it sees
-FREEZE = {"lite0": 5, "lite2": 7, "vgg16": 3}  # blocks: edges and textures are found already, and cost most
+PATIENCE = 10  # validations without a better one end the run; with small steps, the best often come last
+TRAIN_SHARE = 4  # training takes at least this many times as long as validating
+MIN_GAIN = 0.1  # of the MAE; the best of a dozen checkpoints gains about this on ten images by chance
+FAR = 0.25  # of the mean count; a model with a larger error does not know what it sees
+FREEZE = {"lite0": 5, "lite2": 7, "vgg16": 3}  # blocks that find edges and textures, which cost the most time
+NO_LIMIT = 1_000_000  # steps
 
 clock: Callable[[], float] = time.monotonic
 
@@ -52,10 +59,17 @@ clock: Callable[[], float] = time.monotonic
 class FinetuneReport:
     """What fine-tuning did.
 
-    before, after: of the model begun with, and of the best one found, on the photos that were held back and chose it.
-    check_before, check_after: the same on photos that chose nothing; None where there were too few. improved: whether
-    the new model was kept. checkpoint: the folder of the model that was kept. photos: how many are in train, val and
-    check. steps, seconds: of training. start: what it began with.
+    Attributes:
+        before: Metrics of the initial model on the images that choose the checkpoint.
+        after: Metrics of the best checkpoint on the same images.
+        check_before: Metrics of the initial model on images that choose nothing. None if there are too few images.
+        check_after: The same of the best checkpoint.
+        improved: Whether the best checkpoint was kept. Otherwise the initial model was.
+        checkpoint: Folder of the model that was kept.
+        photos: Number of images in "train", "val" and "check".
+        steps: Number of training steps.
+        seconds: Duration of training and validating.
+        start: The initial model.
     """
 
     before: CountMetrics
@@ -70,21 +84,22 @@ class FinetuneReport:
     start: str
 
     def table(self) -> str:
-        """Before and after as lines of at most 80 characters, and what to think of them."""
-        rows = [("held back, before", self.before), ("held back, after", self.after)]
+        """The errors before and after as lines of at most 80 characters, then the verdict."""
+        rows = [("held out, before", self.before), ("held out, after", self.after)]
         if self.check_before and self.check_after:
-            rows += [("chose nothing, before", self.check_before), ("chose nothing, after", self.check_after)]
-        lines = [f"{'':22}{'photos':>7}{'MAE':>10}{'RMSE':>10}{'bias':>10}"]
+            rows += [("unseen, before", self.check_before), ("unseen, after", self.check_after)]
+        lines = [f"{'':22}{'images':>7}{'MAE':>10}{'RMSE':>10}{'bias':>10}"]
         lines += [f"{name:22}{len(m):>7}{m.mae:10.2f}{m.rmse:10.2f}{m.bias:+10.2f}" for name, m in rows]
         return "\n".join([*lines, *self.verdict()])
 
     def verdict(self) -> list[str]:
-        learned = f"{self.photos['train']} photos, {self.steps} steps, {self.seconds / 60:.1f} minutes"
+        """What the errors mean, in two or three lines."""
+        effort = f"{self.photos['train']} images, {self.steps} steps, {self.seconds / 60:.1f} minutes"
         if not self.improved:
-            return [f"your photos did not improve it ({learned}):", f"{self.checkpoint} is {self.start} as it was"]
-        lines = [f"learned from {learned}; those held back chose the model, which flatters it there"]
+            return [f"your images did not improve it ({effort}):", f"{self.checkpoint} is {self.start}, unchanged"]
+        lines = [f"trained on {effort};", "the held-out images chose the model, so their error is optimistic"]
         if self.check_before and self.check_after and self.check_after.mae >= self.check_before.mae:
-            lines.append("on the photos that chose nothing it is no better: mark more before you trust it")
+            lines.append("on the unseen images it is no better: mark more images before you trust it")
         return lines
 
 
@@ -96,106 +111,83 @@ def finetune(
     format: str = "auto",
     settings: Sequence[str] = (),
 ) -> FinetuneReport:
-    """Train a model further on photos of one's own: people, or anything else that is marked by a point each.
+    """Train a model further on your own images: people, or anything else that is marked by one point each.
+
+    If the data marks no validation images, some are held out automatically. Images of a test split are not read.
 
     Args:
-        data: a folder that `headcount annotate` marked, an annotation file, or a data set; 8 photos at least, better
-            20 to 200.
-        out: the folder of the run, new: best/ is the model that was kept, start/ the one begun with, photos/ the split.
-        start: the name of a model that comes with headcount, an exported .onnx file, or a checkpoint folder.
-        minutes: of training and validating. Ctrl-C ends it sooner, and keeps the best until then.
-        format: a format that `headcount.points.read` knows; "auto" looks.
-        settings: changes as `override` takes them, "steps=100".
+        data: A folder that `headcount annotate` marked, an annotation file, or a data set. It takes at least 8 images,
+            better 20 to 200.
+        out: The folder of the run. best/ becomes the model that is kept, start/ the initial one, photos/ the split.
+        start: The name of a model that headcount ships, an exported .onnx file, or a checkpoint folder.
+        minutes: Time for training and validating. Ctrl-C ends it earlier and keeps the best checkpoint so far.
+        format: A format that `headcount.datasets.read` knows; "auto" detects it.
+        settings: Changed settings as `override` takes them, such as "steps=100".
 
-    Where data marks no validation photos, a fifth is held back (3 at least, up to 10; a tenth of many) and, of 30 or
-    more, another tenth that chooses nothing. Photos marked as test are not read.
+    Returns:
+        The errors before and after, and the checkpoint.
 
     Raises:
-        ValueError: one line: too few photos, a model that cannot be trained further, a run that is there already.
+        ValueError: One line: too few images, a model that cannot be trained further, or `out` holds a run.
     """
     out = Path(out)
     if (out / "run.json").exists() or (out / "best").exists():
-        raise TrainError(f"{out}: a run is there already; choose another folder, or remove it")
+        raise TrainError(f"{out}: there is already a run; choose another folder, or remove it")
     if not minutes > 0:
-        raise TrainError(f"minutes is {minutes:g}; give it a few")
+        raise TrainError(f"minutes is {minutes:g}; it takes a positive number")
     parts = split(Path(data).expanduser(), format)
     model, recipe = open_start(start)
     before = evaluate(parts["val"], Counter(TorchEngine(model))).metrics
-    config = override(settings_of(model, recipe, out, before), list(settings))
+    config = override(finetune_config(model, recipe, out, before), settings)
     for name, samples in parts.items():
         if samples:
             readers.write(samples, out / "photos" / f"{name}.json", "json")
     save(model, out / "start")
-    run = FineTuning(config, out, minutes)
-    run.go(None)
-    return run.report_on(parts, before, start)
-
-
-# Which photos, and what for
-
-
-def split(data: Path, format: str) -> dict[str, list[Sample]]:
-    """{"train", "val", "check"}: samples to learn from, that choose the checkpoint, and that choose nothing."""
-    data, format = find(data, format)
-    train, val = readers.read(data, format, "train"), readers.read(data, format, "val")
-    total = len(train) + len(val)
-    if total < FEWEST:
-        raise TrainError(f"{data}: {total} marked photos are too few to learn from; mark {FEWEST}, better 20 or more")
-    free = not chosen_by_hand(train, val, data if data.is_dir() else data.parent)
-    train, more = hold_back(train, max(LEAST, min(10, total // 5) if free else 0) - len(val))
-    train, check = hold_back(train, max(LEAST, round(total / 10)) if free and total >= CHECKED else 0)
-    if not any(len(sample.points) for sample in train):
-        raise TrainError(f"{data}: nothing is marked on the photos to learn from; mark what is to be counted")
-    return {"train": train, "val": val + more, "check": check}
-
-
-def chosen_by_hand(train: list[Sample], val: list[Sample], home: Path) -> bool:
-    """Whether the validation photos are others than those that `points.held_out` takes where none are marked."""
-
-    def names(samples: list[Sample]) -> set[str]:
-        paths = [sample.image for sample in samples]
-        return {(path.relative_to(home) if path.is_relative_to(home) else path).as_posix() for path in paths}
-
-    return names(val) != splits.held_out(names(train) | names(val))
-
-
-def hold_back(samples: list[Sample], count: int) -> tuple[list[Sample], list[Sample]]:
-    """(the others, `count` of them): those of the smallest SHA-256, as `points.held_out` has it."""
-    ranked = sorted(samples, key=lambda sample: hashlib.sha256(sample.image.name.encode()).hexdigest())
-    held = {sample.image for sample in ranked[: max(0, count)]}
-    return [s for s in samples if s.image not in held], [s for s in samples if s.image in held]
-
-
-def find(data: Path, format: str) -> tuple[Path, str]:
-    """The annotations and their format: of a folder that `headcount annotate` marked, its table."""
-    if format in ("auto", "csv") and (data / TABLE).is_file():
-        return data / TABLE, "csv"
-    return data, format
-
-
-# With what
+    torch.manual_seed(config.seed)
+    keep_freed_memory()
+    trainer = FinetuneTrainer(config, out, minutes)
+    trainer.fit()
+    return trainer.report(parts, before, start)
 
 
 def open_start(start: str | Path) -> tuple[CountingModel, TrainConfig]:
-    """A model, and the recipe that it, or one like it, was trained by. Raises ValueError."""
+    """Open the model to train further.
+
+    Args:
+        start: The name of a model that headcount ships, an exported .onnx file, or a checkpoint folder.
+
+    Returns:
+        The model, and the recipe that it or a similar model was trained by.
+
+    Raises:
+        ValueError: There is no such model, or it is an ensemble.
+    """
     path = find_model(start)
     if not path.exists():
         raise TrainError(f"{start}: no such model; give headcount-small, an .onnx file or a checkpoint folder")
     model = restore(path) if path.suffix.lower() == ".onnx" else load_checkpoint(path)
     if isinstance(model, Ensemble):
-        raise TrainError(f"{start}: is several networks, which are not trained together; take headcount-small")
+        raise TrainError(f"{start}: is an ensemble; only single networks can be trained, such as headcount-small")
     record, recipe = path.parent / "run.json", RECIPES / f"{model.config.name}.toml"
     if path.is_dir() and record.is_file():
-        return model, from_dict(TrainConfig, json.loads(record.read_text(encoding="utf-8"))["config"], str(record))
+        return model, parse_config(json.loads(record.read_text(encoding="utf-8"))["config"], str(record))
     if recipe.is_file():
         return model, load_recipe(model.config.name)
     return model, load_recipe("headcount-small" if model.config.fusion.endswith("_zip") else "tuned-light")
 
 
-def settings_of(model: CountingModel, recipe: TrainConfig, out: Path, before: CountMetrics) -> TrainConfig:
-    """Crops and losses as the model was trained with, from its weights, on these photos alone; steps are smaller where
-    it counts them well already, since larger ones lose more than such photos teach."""
-    data = replace(recipe.data, min_side=model.config.min_side, rendered=0.0)
+def finetune_config(model: CountingModel, recipe: TrainConfig, out: Path, before: CountMetrics) -> TrainConfig:
+    """The recipe of a fine-tuning run.
+
+    Crops and losses are those that the model was trained with. The learning rate is lower if the model already counts
+    the images well: larger steps would then lose more than a few images teach.
+
+    Args:
+        model: The initial model.
+        recipe: The recipe that it was trained by.
+        out: The folder of the run.
+        before: Metrics of the model on the images that choose the checkpoint.
+    """
     far = before.mae > FAR * max(1.0, before.true.mean())
     return replace(
         recipe,
@@ -209,81 +201,101 @@ def settings_of(model: CountingModel, recipe: TrainConfig, out: Path, before: Co
         imagenet=False,
         start=str(out / "start"),
         start_part="all",
-        teacher="",  # it knows the pictures of before, not these
+        teacher="",  # it knows the images of the earlier training, not these
         ema=0.99,
         precision="bf16" if computes_bf16() else "fp32",
-        save_every=1_000_000,
+        save_every=NO_LIMIT,
         model=replace(model.config, name=out.name),
-        data=data,
+        data=replace(recipe.data, min_side=model.config.min_side, rendered=0.0),
         loss=replace(recipe.loss, teacher=0.0),
         sets={"own": SetConfig("photos", "json")},
     )
 
 
 def computes_bf16() -> bool:
-    """Whether bf16 is the quicker here; processors without it take several times as long."""
-    return torch.cuda.is_available() or getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)()
+    """Whether bf16 is the faster precision here. Processors without it take several times as long."""
+    return torch.cuda.is_available() or bool(getattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)())
 
 
-# The run
+class FinetuneTrainer(Trainer):
+    """A run of some minutes. It ends early when it stops improving, and its first checkpoint is the initial model.
 
-
-class FineTuning(Run):
-    """A run that lasts `minutes`, ends when it gets no better, and whose first checkpoint is what it began with."""
+    Args:
+        config: The recipe. steps = 0 trains as long as there is time.
+        out: The run folder, which holds the split.
+        minutes: Time for training and validating.
+    """
 
     def __init__(self, config: TrainConfig, out: Path, minutes: float):
-        config = replace(config, steps=config.steps or 1_000_000)
-        super().__init__(config, out, out, None)
-        self.opened, self.budget = clock(), minutes * 60
-        self.worse = 0  # validations since the best
-        self.pace()
+        super().__init__(replace(config, steps=config.steps or NO_LIMIT), out, out)
+        self.opened, self.budget = clock(), minutes * 60  # seconds
+        self.validations_since_best = 0
 
-    def pace(self) -> None:
-        """Validate what it begins with and take three steps; as long as these take, so many fit the time."""
+    def fit(self, stop_after: int | None = None) -> Path:
+        """Validate the initial model, measure how long a step takes, and train."""
+        self._set_length()
+        return super().fit(stop_after)
+
+    def _set_length(self) -> None:
+        """Validate once and take three steps, then fit the length of the run to the time that is left."""
         self.model.train()
         self.validate()
-        validating, times = clock() - self.opened, [clock()]
-        numbers = range(min(3, self.total) * self.config.batch)
-        for batch in loader(self.crops, numbers, self.config.batch, 0):
-            self.learned.append(self.learn(batch))
+        validation_seconds, times = clock() - self.opened, [clock()]
+        progress = self.progress
+        indices = range(min(3, progress.total) * self.config.batch)
+        for batch in loader(self.data.crops, indices, self.config.batch, 0):
+            progress.pending.append(self.train_step(batch))
             times.append(clock())
-        a_step = max(1e-3, times[-1] - times[-2])  # the first is slower
+        step_seconds = max(1e-3, times[-1] - times[-2])  # the first step is slower
         left = self.opened + self.budget - times[-1]
-        self.total = min(self.total, self.step + max(1, int(left / (a_step * (1 + 1 / SHARE)))))
-        self.config.steps = self.total
-        self.config.eval_every = max(1, self.total // VALIDATIONS, math.ceil(SHARE * validating / a_step))
+        affordable = max(1, int(left / (step_seconds * (1 + 1 / TRAIN_SHARE))))
+        progress.total = min(progress.total, progress.step + affordable)
+        eval_every = max(1, progress.total // VALIDATIONS, math.ceil(TRAIN_SHARE * validation_seconds / step_seconds))
+        self.config = replace(self.config, steps=progress.total, eval_every=eval_every)
 
-    def rate(self) -> float:
-        """The cosine ends with the time, though steps take longer than they took at first."""
-        done = max(self.step / self.total, (clock() - self.opened) / self.budget)
-        return min(1.0, (self.step + 1) / max(1, self.config.warmup)) * 0.5 * (1 + math.cos(math.pi * min(1.0, done)))
+    def rate_factor(self) -> float:
+        """A cosine that ends with the time, even if steps take longer than at first."""
+        done = max(self.progress.step / self.progress.total, (clock() - self.opened) / self.budget)
+        return warmup(self.progress.step, self.config.warmup) * cosine(done)
 
-    def learn(self, batch):
-        terms = super().learn(batch)
-        self.stopping |= clock() - self.opened >= self.budget
+    def train_step(self, batch: Batch) -> Row:
+        """Do one optimizer step, the last one if the time is over."""
+        terms = super().train_step(batch)
+        if clock() - self.opened >= self.budget:
+            self.request_stop()
         return terms
 
-    def validate(self) -> dict[str, float]:
-        best = self.best
+    def validate(self) -> Row:
+        """Validate, and end the run after PATIENCE validations without a better one."""
+        best = self.progress.best
         row = super().validate()
-        self.worse = 0 if self.best < best else self.worse + 1
-        self.stopping |= self.worse >= PATIENCE
+        self.validations_since_best = 0 if self.progress.best < best else self.validations_since_best + 1
+        if self.validations_since_best >= PATIENCE:
+            self.request_stop()
         return row
 
     def save_state(self) -> None:
-        """Nothing: a run of minutes is begun anew rather than resumed."""
+        """Save nothing: a run of minutes is repeated rather than resumed."""
 
-    def report_on(self, parts: dict[str, list[Sample]], before: CountMetrics, start: str | Path) -> FinetuneReport:
-        """Count the photos held back by the best model found, as `before` counted them with the one begun with, and
-        keep the better: both in torch, since runtimes differ by more than some runs gain."""
-        if self.learned:  # steps since the last validation
-            self.report(True)
+    def report(self, parts: dict[str, list[Sample]], before: CountMetrics, start: str | Path) -> FinetuneReport:
+        """Evaluate the best checkpoint and keep the better of it and the initial model.
+
+        Both are evaluated in torch, since runtimes differ by more than some runs gain.
+
+        Args:
+            parts: The samples in "train", "val" and "check".
+            before: Metrics of the initial model on "val".
+            start: The initial model as the user named it.
+        """
+        if self.progress.pending:  # steps since the last validation
+            self.log_step(True)
         seconds, best = clock() - self.opened, self.out / "best"
-        begun, found = load(self.out / "start"), load(best)
+        initial, found = load(self.out / "start"), load(best)
         after = evaluate(parts["val"], found).metrics
-        checked = [evaluate(parts["check"], counter).metrics for counter in (begun, found) if parts["check"]]
-        check_before, check_after = checked or (None, None)
-        improved = after.mae < (1 - MARGIN) * before.mae
+        check_before = check_after = None
+        if parts["check"]:
+            check_before, check_after = (evaluate(parts["check"], counter).metrics for counter in (initial, found))
+        improved = after.mae < (1 - MIN_GAIN) * before.mae
         if not improved:
             save(load_checkpoint(self.out / "start"), best)
         return FinetuneReport(
@@ -294,7 +306,7 @@ class FineTuning(Run):
             improved=improved,
             checkpoint=best,
             photos={name: len(samples) for name, samples in parts.items()},
-            steps=self.step,
+            steps=self.progress.step,
             seconds=seconds,
             start=str(start),
         )

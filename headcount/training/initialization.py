@@ -1,44 +1,82 @@
-"""What a training run begins with: its weights, those of them that stay as they are, and its optimizer."""
+"""What a training run begins with: the network with its first weights, a teacher, and the optimizer."""
 
 from __future__ import annotations
 
-import ctypes
-import sys
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from headcount.io.files import single_line
 from headcount.models.backbones import read_backbone_weights
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble
 from headcount.models.serialization import load, load_single
 from headcount.training.config import TrainConfig, TrainError
 
+MAX_MESSAGE = 300  # characters; torch lists every tensor that does not fit
+
+
+def build_model(config: TrainConfig, backbone_weights: str | Path | None, device: torch.device) -> CountingModel:
+    """Build the network of a recipe, with the weights it begins with.
+
+    Args:
+        config: The recipe.
+        backbone_weights: File of ImageNet weights. None downloads them if the recipe needs them.
+        device: Where the network is to be trained.
+
+    Raises:
+        TrainError: The weights do not fit the network, or its backbone has none or no blocks to freeze.
+    """
+    model = CountingModel(config.model)
+    if config.imagenet and not (config.start and config.start_part == "all"):
+        load_imagenet(model, backbone_weights)
+    if config.start:
+        load_start(model, config)
+    if config.freeze:
+        freeze(model, config.freeze)
+    return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
 
 def load_imagenet(model: CountingModel, file: str | Path | None) -> None:
+    """Load ImageNet weights into the backbone.
+
+    Raises:
+        TrainError: The backbone has no such weights.
+    """
     name = model.config.backbone
     if not hasattr(model.backbone, "load_imagenet"):
         raise TrainError(f"backbone {name!r} trains from scratch: set imagenet = false")
     model.backbone.load_imagenet(read_backbone_weights(name, file))
 
 
-def start_from(model: CountingModel, config: TrainConfig) -> None:
-    """The weights of the checkpoint `config.start`, all of them or the backbone's."""
+def load_start(model: CountingModel, config: TrainConfig) -> None:
+    """Load the weights of the checkpoint `config.start`: all of them, or those of the backbone.
+
+    Raises:
+        TrainError: The checkpoint cannot be read or does not fit.
+    """
     if config.start_part not in ("all", "backbone"):
         raise TrainError(f"unknown start_part {config.start_part!r}: all or backbone")
     try:
-        given = load_single(config.start).state_dict()
+        weights = load_single(config.start).state_dict()
         if config.start_part == "backbone":
-            model.backbone.load_state_dict(with_prefix(given, "backbone."))
+            model.backbone.load_state_dict(with_prefix(weights, "backbone."))
         else:
-            model.load_state_dict(given)
+            model.load_state_dict(weights)
     except (ValueError, RuntimeError) as error:
-        raise TrainError(f"start {config.start}: {' '.join(str(error).split())[:300]}") from error
+        raise TrainError(f"start {config.start}: {single_line(error)[:MAX_MESSAGE]}") from error
 
 
 def open_teacher(model: CountingModel, config: TrainConfig) -> CountingModel | Ensemble | None:
-    """The network at `config.teacher`, which is not trained, where `model` is. Raises TrainError."""
+    """Load the network whose density is learned, on the device of `model`.
+
+    Returns:
+        The teacher, or None if the recipe names none.
+
+    Raises:
+        TrainError: The teacher or its weight is missing, or its cells differ in size.
+    """
     if bool(config.teacher) != bool(config.loss.teacher):
         raise TrainError("a teacher needs both: teacher = a checkpoint folder, and loss.teacher = its weight")
     if not config.teacher:
@@ -52,30 +90,47 @@ def open_teacher(model: CountingModel, config: TrainConfig) -> CountingModel | E
             f"teacher {config.teacher}: its cells are {teacher.stride} pixels, this network's {model.stride}"
         )
     device = next(model.parameters()).device
-    return teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return teacher.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
 def freeze(model: CountingModel, blocks: int) -> None:
+    """Exclude the first blocks of the backbone from training.
+
+    Raises:
+        TrainError: The backbone has no blocks to freeze.
+    """
     if not hasattr(model.backbone, "freeze"):
         raise TrainError(f"backbone {model.config.backbone!r} has no blocks to freeze: set freeze = 0")
     model.backbone.freeze(blocks)
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    """The tensors whose names start with `prefix`, without it."""
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def make_optimizer(model: CountingModel, config: TrainConfig, kind: str) -> torch.optim.Optimizer:
-    """adamw, adam or sgd over what is not frozen, in two groups: new layers at lr, pre-trained ones at lr_pretrained. A
-    group's `base` is its rate before the schedule. Raises TrainError."""
+    """Build an optimizer over the parameters that are not frozen.
+
+    New layers train at `lr`, pre-trained ones at `lr_pretrained`. The item `base` of a parameter group is its rate
+    before the schedule.
+
+    Args:
+        model: The network.
+        config: Rates, weight decay and momentum.
+        kind: "adamw", "adam" or "sgd".
+
+    Raises:
+        TrainError: The optimizer is unknown.
+    """
     prefixes = getattr(model.backbone, "pretrained", ()) if config.imagenet else ()
-    old: list[nn.Parameter] = []
+    pretrained: list[nn.Parameter] = []
     new: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
-            pretrained = name.startswith(tuple(f"backbone.{p}" for p in prefixes))
-            (old if pretrained else new).append(parameter)
-    both = ((new, config.lr), (old, config.lr_pretrained))
+            is_pretrained = name.startswith(tuple(f"backbone.{prefix}" for prefix in prefixes))
+            (pretrained if is_pretrained else new).append(parameter)
+    both = ((new, config.lr), (pretrained, config.lr_pretrained))
     groups = [{"params": parameters, "lr": lr, "base": lr} for parameters, lr in both if parameters]
     if kind == "adamw":
         return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
@@ -84,12 +139,3 @@ def make_optimizer(model: CountingModel, config: TrainConfig, kind: str) -> torc
     if kind == "sgd":
         return torch.optim.SGD(groups, lr=config.lr, momentum=config.momentum, weight_decay=config.weight_decay)
     raise TrainError(f"unknown optimizer {config.optimizer!r}: adamw, adam, sgd or adam_to_sgd")
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed blocks: activations are then not paged in again at every step."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(-4, 0)  # M_MMAP_MAX
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD

@@ -1,65 +1,47 @@
-"""Training: a recipe (config.py) and a data folder -> a run folder that can be resumed, repeated and exported.
+"""Training: a recipe and a data folder become a run folder that can be resumed, repeated and exported.
 
-A run folder holds run.json (the resolved config, seed, versions, commit, data fingerprint), metrics.csv, best/ (the
-checkpoint chosen on the validation lists, averaged weights), last/ (likewise, newest) and state.* (all that resuming
-needs, and the same of the save before). Crops depend on the seed and their number alone, so a resumed run continues as
-if it had never stopped. Under torchrun several processes do this together (group.py). No test split is read here.
+A run folder holds run.json (settings, versions, commit and data fingerprint), metrics.csv, best/ (the checkpoint with
+the lowest validation score), last/ (the newest checkpoint) and state.* (what resuming needs). Both checkpoints hold
+averaged weights. A resumed run continues exactly as if it had never stopped. No test split is read here.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import csv
-import json
 import math
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import asdict
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from headcount._extras import install_hint
-from headcount.datasets import readers
-from headcount.datasets.sample import Sample
-from headcount.evaluation.metrics import CountMetrics
-from headcount.geometry import at_cells
-from headcount.inference import tiling
-from headcount.inference.engines import TorchEngine
-from headcount.io.files import atomic_write
-from headcount.models.counting_model import CountingModel
+from headcount.io.progress import progress_bar
 from headcount.models.serialization import save
 from headcount.training import checkpoint
-from headcount.training.config import TrainConfig, TrainError, check_same, load_recipe, run_environment
-from headcount.training.dataset import (
-    Batch,
-    Crops,
-    Picture,
-    fingerprint,
-    loader,
-    open_pictures,
-    rendered_pictures,
-    whole,
-)
+from headcount.training.config import TrainConfig, TrainError, check_same, check_settings, load_recipe, with_min_side
+from headcount.training.dataset import Batch, loader, read_training_data
 from headcount.training.ddp import ProcessGroup
-from headcount.training.initialization import (
-    freeze,
-    keep_freed_memory,
-    load_imagenet,
-    make_optimizer,
-    open_teacher,
-    start_from,
-    with_prefix,
-)
+from headcount.training.initialization import build_model, make_optimizer, open_teacher
 from headcount.training.losses import CountLoss
-
-__all__ = ["Run", "TrainConfig", "TrainError", "load_recipe", "train"]
+from headcount.training.memory import keep_freed_memory, memory_errors
+from headcount.training.run_record import (
+    MetricsLog,
+    Progress,
+    Row,
+    check_fingerprint,
+    read_progress,
+    restore_tensors,
+    save_state,
+    write_run_json,
+)
+from headcount.training.schedule import rate_factor
+from headcount.training.validation import Validation
 
 
 def train(
@@ -71,36 +53,58 @@ def train(
     stop_after: int | None = None,
     force: bool = False,
 ) -> Path:
-    """Train `recipe` on the data sets under the folder `data`; returns the folder of the best checkpoint.
+    """Train a recipe.
 
-    resume: go on from out/state.*, if it is there. backbone_weights: a file of ImageNet weights instead of a download.
-    stop_after: save and stop after so many steps in all, for a run in pieces. force: resume on data that changed.
+    Args:
+        recipe: The settings, a TOML file, or the name of a recipe that headcount ships.
+        data: The folder that holds the data sets of the recipe.
+        out: The run folder.
+        resume: Whether to continue from the state in `out`, if there is one.
+        backbone_weights: A file of ImageNet weights, instead of a download.
+        stop_after: Save and stop after this many steps in total, to train in pieces.
+        force: Whether to resume even if the data changed.
+
+    Returns:
+        The folder of the best checkpoint.
 
     Raises:
-        TrainError: bad recipe or data, an existing run without `resume`, a loss that is not finite, no memory, a disk
-            that cannot be written, or a saved state that cannot be read.
+        TrainError: The recipe or data cannot be used, `out` holds a run and `resume` is not set, the loss is not
+            finite, memory or disk space is missing, or the saved state cannot be read.
     """
     out = Path(out)
     with ProcessGroup() as group, contextlib.ExitStack() as held:
         with group.fail_together():
             config = recipe if isinstance(recipe, TrainConfig) else load_recipe(recipe)
-            begun = checkpoint.exists(out)
-            if begun and not resume:
-                raise TrainError(f"{out}: a run is there already; resume it with --resume, or choose another folder")
-            if begun:
+            resumes = checkpoint.exists(out)
+            if resumes and not resume:
+                raise TrainError(f"{out}: there is already a run; resume it with --resume, or choose another folder")
+            if resumes:
                 check_same(config, out)
-            run = Run(config, Path(data), out, backbone_weights, group)
-            if group.writes:
+            torch.manual_seed(config.seed)
+            keep_freed_memory()
+            trainer = Trainer(config, Path(data), out, backbone_weights, group)
+            if group.is_main:
                 with checkpoint.disk_errors(out):
-                    held.enter_context(checkpoint.alone(out))
-            if begun:
-                run.load_state(force)
-        run.check_agreement()
-        return run.go(stop_after)
+                    held.enter_context(checkpoint.locked(out))
+            if resumes:
+                trainer.load_state(force)
+        trainer.check_agreement()
+        return trainer.fit(stop_after)
 
 
-class Run:
-    """The state of a run and its loop."""
+class Trainer:
+    """A run: its network, its data and the training loop.
+
+    Args:
+        config: The recipe.
+        data: The folder that holds the data sets of the recipe.
+        out: The run folder.
+        backbone_weights: A file of ImageNet weights, instead of a download.
+        group: The processes that train together. None for this process alone.
+
+    Raises:
+        TrainError: The recipe or the data cannot be used.
+    """
 
     def __init__(
         self,
@@ -110,384 +114,250 @@ class Run:
         backbone_weights: str | Path | None = None,
         group: ProcessGroup | None = None,
     ):
-        if config.data.crop == (0, 0) and config.batch != 1:
-            raise TrainError(f"crop (0, 0) takes whole pictures, whose sizes differ: set batch = 1, not {config.batch}")
-        self.config, self.out, self.group = config, out, group or ProcessGroup()
-        self.device = self.group.device
-        if config.batch % self.group.size:
-            raise TrainError(
-                f"batch = {config.batch} cannot be shared by {self.group.size} processes:"
-                f" set batch to a multiple of {self.group.size}, or start another number of them"
-            )
-        torch.manual_seed(config.seed)
-        keep_freed_memory()
-        config.model.min_side = config.data.min_side  # the test-time rule is the training rule
-        self.model = CountingModel(config.model)
-        if config.imagenet and not (config.start and config.start_part == "all"):
-            load_imagenet(self.model, backbone_weights)
-        if config.start:
-            start_from(self.model, config)
-        if config.freeze:
-            freeze(self.model, config.freeze)
-        self.model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.teacher = open_teacher(self.model, config)
+        self.group = group or ProcessGroup()
+        check_settings(config, self.group.size)
+        self.config, self.out, self.device = with_min_side(config), out, self.group.device
+        self.model = build_model(self.config, backbone_weights, self.device)
+        self.teacher = open_teacher(self.model, self.config)
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
-        self.parallel: nn.Module = self.model  # the same with gradients averaged over the processes, once they run
+        self.parallel: nn.Module = self.model  # wrapped by `fit`, so that gradients are averaged over processes
         self.loss = CountLoss(config.loss)
-        self.read_data(data)
-        self.total = config.steps or config.epochs * self.epoch_steps
-        if min(self.total, config.batch, config.eval_every, config.save_every, config.step_epochs) < 1:
-            raise TrainError("steps or epochs, batch, eval_every, save_every and step_epochs must be at least 1")
-        if config.precision not in ("fp32", "bf16"):
-            raise TrainError(f"unknown precision {config.precision!r}: fp32 or bf16")
-        self.step, self.best, self.lr = 0, math.inf, 0.0
-        self.seconds = 0.0  # spent before this process took the run up
+        self.data = read_training_data(self.config, data, self.model.stride)
+        self.validation = Validation(self.data.validation, config.data, config.precision, self.group)
+        self.steps_per_epoch = max(1, self.data.image_count * config.crops_per_image // config.batch)
+        self.progress = Progress(step=0, total=config.steps or config.epochs * self.steps_per_epoch)
+        if self.progress.total < 1:
+            raise TrainError("steps or epochs must be at least 1")
         self.optimizer = self.make_optimizer()
-        self.learned: list[dict[str, float]] = []  # the terms of each step since the last row
-        self.rows: list[dict[str, float]] = []
-        self.stopping = False
-        self.damaged = False  # the newest state on disk
+        self.lr = 0.0
+        self.stopping = False  # whether to end after this step
+        self.newest_is_damaged = False  # the newest state on disk
+        self.began, self.first_step = time.time(), 0  # of this process
+        self.log: MetricsLog | None = None
 
-    def read_data(self, data: Path) -> None:
-        """Read and decode the training and validation splits of every set, and no other split."""
-        config = self.config
-        samples: list[Sample] = []
-        groups: list[tuple[float, list[Picture]]] = []
-        self.validation: dict[str, list[Picture]] = {}
-        for name, one in config.sets.items():
-            for split in (one.train, one.val):
-                if split == "test" or split.endswith("-test"):
-                    raise TrainError(f"set {name!r} names the split {split!r}: training never reads a test split")
-            part = readers.read(data / one.folder, one.format, one.train)
-            samples += part
-            groups.append((one.share * (1 - config.data.rendered), open_pictures(part, config.data)))
-            if one.val:
-                held = readers.read(data / one.folder, one.format, one.val)
-                self.validation[name] = open_pictures(held, config.data)
-        self.images, self.fingerprint = len(samples), fingerprint(samples)
-        if config.data.rendered:
-            drawn = rendered_pictures(config.data, config.seed)
-            share = sum(one.share for one in config.sets.values()) or 1.0
-            groups.append((config.data.rendered * share, drawn))
-            self.images += len(drawn)
-        self.crops = Crops(groups, config.data, self.model.stride, config.seed)
-        self.epoch_steps = max(1, self.images * config.crops_per_image // config.batch)
-
-    # ---- optimisation
+    # Optimization
 
     def make_optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer that the recipe uses at this step."""
         kind = self.config.optimizer
         if kind == "adam_to_sgd":
-            kind = "adam" if self.now_adam() else "sgd"
+            adam_steps = self.config.adam_epochs * self.steps_per_epoch
+            kind = "adam" if self.progress.step < adam_steps else "sgd"
         return make_optimizer(self.model, self.config, kind)
 
-    def now_adam(self) -> bool:
-        return self.step < self.config.adam_epochs * self.epoch_steps
-
-    def rate(self) -> float:
+    def rate_factor(self) -> float:
         """The factor on the learning rates at this step."""
-        config = self.config
-        warm = min(1.0, (self.step + 1) / config.warmup) if config.warmup else 1.0
-        if config.schedule == "cosine":
-            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, self.step / self.total)))
-        if config.schedule == "step":
-            return warm * 0.1 ** (self.step // (config.step_epochs * self.epoch_steps))
-        if config.schedule == "constant":
-            return warm
-        raise TrainError(f"unknown schedule {config.schedule!r}: cosine, step or constant")
+        return rate_factor(self.config, self.progress.step, self.progress.total, self.steps_per_epoch)
 
-    def learn(self, batch: Batch) -> dict[str, float]:
-        """One optimiser step."""
-        config, factor = self.config, self.rate()
+    def train_step(self, batch: Batch) -> Row:
+        """Do one optimizer step.
+
+        Returns:
+            The loss terms and the mean absolute error of the crops' counts, averaged over all processes.
+
+        Raises:
+            TrainError: The loss is not finite.
+        """
+        config, factor = self.config, self.rate_factor()
         self.lr = config.lr * factor
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
-        batch = Batch(*[t.to(self.device, non_blocking=True) for t in batch])
-        image = batch.image.to(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
-            output = self.parallel(image, batch.mask)
-            with torch.no_grad():
-                taught = self.teacher(image).density if self.teacher is not None else None
-        terms = self.loss(output, batch.density, batch.mask, batch.counts, taught)
-        mean_error = (output.density.sum((1, 2)) - batch.counts.sum((1, 2))).abs().mean()
-        means = self.means({**terms, "crop_mae": mean_error}, batch)
+        batch = Batch(*[tensor.to(self.device, non_blocking=True) for tensor in batch])
+        terms = self._losses(batch)
+        means = self._mean_terms(terms, batch)
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
         if config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
-        self.step += 1
-        self.average()
-        if config.optimizer == "adam_to_sgd" and self.step == config.adam_epochs * self.epoch_steps:
+        self.progress.step += 1
+        self.update_ema()
+        if config.optimizer == "adam_to_sgd" and self.progress.step == config.adam_epochs * self.steps_per_epoch:
             self.optimizer = self.make_optimizer()  # SGD from the next step on
         return means
 
-    def means(self, terms: dict[str, Tensor], batch: Batch) -> dict[str, float]:
-        """The terms as numbers, each the mean over all processes.
+    def _losses(self, batch: Batch) -> dict[str, Tensor]:
+        """The loss terms of a batch, and `crop_mae`."""
+        image = batch.image.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+            output = self.parallel(image, batch.mask)
+            with torch.no_grad():
+                teacher_density = self.teacher(image).density if self.teacher is not None else None
+        terms: dict[str, Tensor] = self.loss(output, batch.density, batch.mask, batch.counts, teacher_density)
+        crop_mae = (output.density.sum((1, 2)) - batch.counts.sum((1, 2))).abs().mean()
+        return {**terms, "crop_mae": crop_mae}
+
+    def _mean_terms(self, terms: dict[str, Tensor], batch: Batch) -> Row:
+        """The terms as numbers, averaged over all processes.
 
         Raises:
-            TrainError: the loss is not finite: in the process that has such crops, which ends the others.
+            TrainError: The loss is not finite. It is raised in the process with such crops, which ends the others.
         """
         own = {name: float(value.detach()) for name, value in terms.items()}
-        sums = self.group.sums(list(own.values()))
+        sums = self.group.sum(list(own.values()))
         means = {name: value / self.group.size for name, value in zip(own, sums, strict=True)}
         if math.isfinite(means["loss"]):
             return means
         with self.group.fail_together():
             if not math.isfinite(own["loss"]):
-                names = sorted({self.crops.describe(i) for i in batch.number.tolist()})
+                names = sorted({self.data.crops.describe(i) for i in batch.indices.tolist()})
                 raise TrainError(
-                    f"step {self.step}: the loss is {own['loss']} on crops of {', '.join(names)};"
-                    " lower the learning rate or set clip, or look at these pictures"
+                    f"step {self.progress.step}: the loss is {own['loss']} on crops of {', '.join(names)};"
+                    " lower the learning rate, set clip, or check these images"
                 )
         return means
 
     @torch.no_grad()
-    def average(self) -> None:
-        """Exponential moving average of the weights; its decay rises with the steps: early weights are forgotten."""
-        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
-        for mean, now in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-            mean.lerp_(now, 1 - decay)
-        for kept, current in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            kept.copy_(current)
+    def update_ema(self) -> None:
+        """Update the averaged weights. Their decay rises with the steps, so that early weights are forgotten."""
+        decay = min(self.config.ema, (1 + self.progress.step) / (10 + self.progress.step))
+        for average, parameter in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+            average.lerp_(parameter, 1 - decay)
+        for kept, buffer in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            kept.copy_(buffer)
 
-    # ---- the loop
+    # The loop
 
-    def go(self, stop_after: int | None) -> Path:
-        config, writes = self.config, self.group.writes
-        if writes:
+    def fit(self, stop_after: int | None = None) -> Path:
+        """Train until the end, or until `stop_after` steps in total.
+
+        Returns:
+            The folder of the best checkpoint.
+
+        Raises:
+            TrainError: The loss is not finite, or memory or disk space is missing.
+        """
+        if self.group.is_main:
             with checkpoint.disk_errors(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
-                self.write_record()
-        self.board = open_tensorboard(self.out) if config.tensorboard and writes else None
+                write_run_json(self.out, self.config, self.data)
+            self.log = MetricsLog(self.out, self.config.tensorboard)
         self.model.train()
         self.parallel = self.group.wrap(self.model)
-        self.began, self.first = time.time(), self.step
-        end = min(self.total, stop_after or self.total)
-        handled = (signal.SIGINT, signal.SIGTERM) if on_main_thread() else ()
-        previous = {number: signal.signal(number, self.stop) for number in handled}
+        self.began, self.first_step = time.time(), self.progress.step
+        end = min(self.progress.total, stop_after or self.progress.total)
+        with self._signals(), memory_errors(self.config, self.progress, self.model.pad, self.group.size):
+            try:
+                self._loop(end)
+            finally:
+                if self.log is not None:
+                    self.log.close()
+        self.group.barrier()  # the files of the main process are there when any process returns
+        return self.out / "best"
+
+    def _loop(self, end: int) -> None:
+        """Train, log, validate and save up to step `end`."""
+        config, progress, is_main = self.config, self.progress, self.group.is_main
+        indices = self.group.crop_indices(progress.step, end, config.batch)
+        batches = loader(self.data.crops, indices, config.batch // self.group.size, config.workers)
+        with progress_bar(progress.total, config.name, progress.step, shown=is_main) as tick:
+            for batch in batches:
+                progress.pending.append(self.train_step(batch))
+                tick()
+                validates = progress.step % config.eval_every == 0 or progress.step == progress.total
+                logs = validates or progress.step % config.save_every == 0
+                with checkpoint.disk_errors(self.out):
+                    if logs:
+                        self.log_step(validates)
+                    stops = self.group.any(self.stopping)  # all processes stop at the same step
+                    if is_main and (logs or stops or progress.step == end):
+                        self.save_state()
+                if stops:
+                    break
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Let Ctrl-C and SIGTERM end the run after the current step. Only the main thread can handle signals."""
+        in_main_thread = threading.current_thread() is threading.main_thread()
+        handled = (signal.SIGINT, signal.SIGTERM) if in_main_thread else ()
+        previous = {number: signal.signal(number, self.request_stop) for number in handled}
         try:
-            numbers, share = self.group.numbers(self.step, end, config.batch), config.batch // self.group.size
-            with self.memory_errors(), progress_bar(config.name, self.total, self.step, writes) as tick:
-                for batch in loader(self.crops, numbers, share, config.workers):
-                    self.learned.append(self.learn(batch))
-                    tick(self.step)
-                    evaluates = self.step % config.eval_every == 0 or self.step == self.total
-                    saves = evaluates or self.step % config.save_every == 0
-                    with checkpoint.disk_errors(self.out):
-                        if saves:
-                            self.report(evaluates)
-                        stops = self.group.any(self.stopping)  # together, at the same step
-                        if writes and (saves or stops or self.step == end):
-                            self.save_state()
-                    if stops:
-                        break
+            yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
-            if self.board is not None:
-                self.board.close()
-        self.group.wait()  # what the first of them writes is there when any of them returns
-        return self.out / "best"
 
-    @contextlib.contextmanager
-    def memory_errors(self) -> Iterator[None]:
-        """Running out of memory, as a TrainError that says what to try."""
-        try:
-            yield
-        except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
-            if not out_of_memory(error):
-                raise
-            batch, crop, pad, share = self.config.batch, self.config.data.crop, self.model.pad, self.group.size
-            what = f"a batch of {batch} crops of {crop[0]}x{crop[1]}" if any(crop) else "a whole picture"
-            fewer = max(batch // 2 // share, 1) * share
-            smaller = [max((side or 1024) // 2 // pad, 1) * pad for side in crop]
-            tries = [f"--set batch={fewer}"] * (fewer < batch) + [f"--set 'data.crop={smaller}'"]
-            raise TrainError(f"step {self.step}: no memory for {what}; try {' or '.join(tries)}") from error
-
-    def report(self, evaluates: bool) -> None:
-        """One row of metrics.csv: the means of what was learned since the last one, and the validation if it is due."""
-        row: dict[str, float] = {"step": self.step, "lr": self.lr}
-        row |= {name: sum(terms[name] for terms in self.learned) / len(self.learned) for name in self.learned[0]}
-        row["crops_per_second"] = self.config.batch * (self.step - self.first) / (time.time() - self.began)
-        self.learned = []
-        if evaluates:
-            row |= self.validate()
-        row["seconds"] = self.spent()
-        self.rows.append(row)
-        if self.group.writes:
-            self.log(row)
-
-    def spent(self) -> float:
-        """Seconds of training and validating so far, those before a resume among them."""
-        return self.seconds + time.time() - self.began
-
-    def stop(self, *_: object) -> None:
-        """Ctrl-C or SIGTERM: finish this step, save, leave."""
+    def request_stop(self, *_: object) -> None:
+        """End after this step and save. A signal handler."""
         self.stopping = True
 
+    def log_step(self, validates: bool) -> None:
+        """Add a row to metrics.csv: the means of the steps since the last row, and a validation if it is due."""
+        progress = self.progress
+        row: Row = {"step": progress.step, "lr": self.lr}
+        for name in progress.pending[0]:
+            row[name] = sum(terms[name] for terms in progress.pending) / len(progress.pending)
+        steps = progress.step - self.first_step
+        row["crops_per_second"] = self.config.batch * steps / (time.time() - self.began)
+        progress.pending = []
+        if validates:
+            row |= self.validate()
+        row["seconds"] = self.seconds()
+        progress.rows.append(row)
+        if self.log is not None:
+            self.log.write(progress.rows, progress.step)
+
+    def seconds(self) -> float:
+        """Seconds of training and validating so far, including those before a resume."""
+        return self.progress.seconds + time.time() - self.began
+
     @torch.no_grad()
-    def validate(self) -> dict[str, float]:
-        """MAE and RMSE of the averaged weights on each validation list; keeps the best checkpoint.
+    def validate(self) -> Row:
+        """Measure the averaged weights on the validation images, and keep them as the best checkpoint if they are."""
+        row = self.validation.measure(self.averaged)
+        better = row["score"] < self.progress.best or not self.validation.images
+        if better:
+            self.progress.best = row["score"]
+        if self.group.is_main:
+            save(self.averaged, self.out / "last")
+            if better:
+                save(self.averaged, self.out / "best")
+        return row
 
-        The score is the mean over the lists of MAE / mean true count, so that no set outweighs another. A list
-        without people has no such count: what is counted there is set against the mean of the other lists.
-        """
-        results: dict[str, float] = {}
-        means = {name: sum(len(p.points) for p in held) / len(held) for name, held in self.validation.items()}
-        peopled = [mean for mean in means.values() if mean] or [1.0]
-        usual = sum(peopled) / len(peopled)
-        scores = []
-        for name, pictures in self.validation.items():
-            true = [len(p.points) for p in pictures]
-            metrics = CountMetrics(true, self.predict_all(pictures), [p.name for p in pictures])
-            results |= {f"{name}_mae": metrics.mae, f"{name}_rmse": metrics.rmse, f"{name}_bias": metrics.bias}
-            scores.append(metrics.mae / (max(1.0, means[name]) if means[name] else usual))
-        score = sum(scores) / len(scores) if scores else 0.0
-        better = score < self.best or not scores
-        self.best = score if better else self.best
-        for name, wanted in (("last", True), ("best", better)):
-            if wanted and self.group.writes:
-                save(self.averaged, self.out / name)
-        return {**results, "score": score}
-
-    def predict_all(self, pictures: list[Picture]) -> list[float]:
-        """People in each picture; every process counts its share of them."""
-        mine = [i % self.group.size == self.group.rank for i in range(len(pictures))]
-        return self.group.sums([self.predict(p) if own else 0.0 for p, own in zip(pictures, mine, strict=True)])
-
-    def predict(self, picture: Picture) -> float:
-        """People in a picture, by the averaged weights, as a Counter counts them."""
-        image, _, _ = whole(picture, self.config.data)
-        [(density, _)] = tiling.run(TorchEngine(self.averaged, self.config.precision), [image])
-        if picture.inside is not None:
-            stride = self.model.stride * picture.image.shape[1] / image.shape[1]
-            density = density * at_cells(picture.inside, density.shape[0], density.shape[1], stride)
-        return float(density.sum())
-
-    # ---- what is kept
-
-    def log(self, row: dict[str, float]) -> None:
-        columns = list(dict.fromkeys(k for r in self.rows for k in r))
-        with atomic_write(self.out / "metrics.csv") as file:
-            writer = csv.DictWriter(file, columns)
-            writer.writeheader()
-            writer.writerows({k: f"{v:.6g}" for k, v in r.items()} for r in self.rows)
-        if self.board is not None:
-            for name, value in row.items():
-                self.board.add_scalar(name, value, self.step)
-        print(" ".join(f"{k}={v:.4g}" for k, v in row.items()), file=sys.stderr, flush=True)
-
-    def write_record(self) -> None:
-        record = {
-            "config": asdict(self.config),
-            "data": {"fingerprint": self.fingerprint, "training_images": self.images},
-            **run_environment(),
-        }
-        with atomic_write(self.out / "run.json") as file:
-            file.write(json.dumps(record, indent=2) + "\n")
+    # The state on disk
 
     def save_state(self) -> None:
-        """All that resuming needs."""
-        tensors = {f"model.{k}": v for k, v in self.model.state_dict().items()}
-        tensors |= {f"averaged.{k}": v for k, v in self.averaged.state_dict().items()}
-        for index, moments in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{index}.{k}": v for k, v in moments.items() if isinstance(v, Tensor)}
-        numbers = {
-            "step": self.step,
-            "total": self.total,
-            "best": self.best,
-            "rows": self.rows,
-            "learned": self.learned,
-            "seconds": self.spent(),
-            "fingerprint": self.fingerprint,
-        }
-        checkpoint.write(self.out, tensors, numbers)
+        """Save everything that resuming needs."""
+        now = replace(self.progress, seconds=self.seconds())
+        save_state(self.out, self.model, self.averaged, self.optimizer, now, self.data.fingerprint)
 
     def load_state(self, force: bool = False) -> None:
-        """Go back to the saved step.
+        """Return to the saved step.
+
+        Args:
+            force: Whether to accept data that changed.
 
         Raises:
-            TrainError: no state can be read, the network is another one now, or, unless `force`, the data is.
+            TrainError: No state can be read, it is of another network, or the data changed.
         """
-        numbers, tensors, wrong = checkpoint.read(self.out)
-        self.damaged = bool(wrong)
-        if wrong and self.group.writes:
-            print(f"{wrong}; going on from the state before it, of step {numbers['step']}", file=sys.stderr)
-        if numbers["fingerprint"] != self.fingerprint and not force:
-            raise TrainError(
-                f"{self.out}: the data changed since this run began; start a new run in another folder,"
-                " or go on all the same with --force"
-            )
+        numbers, tensors, problem = checkpoint.read(self.out)
+        self.newest_is_damaged = bool(problem)
+        if problem and self.group.is_main:
+            print(f"{problem}; resuming from the previous state, of step {numbers['step']}", file=sys.stderr)
+        if not force:
+            check_fingerprint(self.out, numbers, self.data.fingerprint)
         try:
-            self.restore(numbers, tensors)
+            self.progress = read_progress(numbers, self.progress.total)
+            self.optimizer = self.make_optimizer()  # of the kind that this step uses
+            restore_tensors(tensors, self.model, self.averaged, self.optimizer)
         except (RuntimeError, ValueError, KeyError) as error:
             raise TrainError(
                 f"{self.out}: its state is of another network or optimizer; resume with the recipe it began with"
             ) from error
 
     def check_agreement(self) -> None:
-        """All processes must be at one step of one run; and all have read its state now.
+        """Check that all processes are at one step of one run.
 
         Raises:
-            TrainError: their folders are not the same.
+            TrainError: Their folders are not the same.
         """
-        agreed = self.group.agree(self.step) and self.group.agree(int(self.fingerprint[:12], 16))
-        with self.group.fail_together():
-            if not agreed:
+        group, step = self.group, self.progress.step
+        same = group.same_in_all(step) and group.same_in_all(int(self.data.fingerprint[:12], 16))
+        with group.fail_together():
+            if not same:
                 raise TrainError(
-                    f"{self.out} or the data are not the same for all {self.group.size} processes (this one is at"
-                    f" step {self.step}); they need the same folders, on a disk that they share"
+                    f"{self.out} or the data are not the same for all {group.size} processes (this one is at step"
+                    f" {step}); they need the same folders, on a shared disk"
                 )
-        if self.damaged and self.group.writes:
+        if self.newest_is_damaged and group.is_main:  # all processes have read it
             checkpoint.set_aside(self.out)
-
-    def restore(self, numbers: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-        self.step, self.best, self.rows = numbers["step"], numbers["best"], numbers["rows"]
-        self.learned, self.seconds = numbers["learned"], numbers.get("seconds", 0.0)
-        self.model.load_state_dict(with_prefix(tensors, "model."))
-        self.averaged.load_state_dict(with_prefix(tensors, "averaged."))
-        self.optimizer = self.make_optimizer()  # of the kind that this step wants
-        moments: dict[int, dict[str, Tensor]] = {}
-        for key, value in with_prefix(tensors, "optimizer.").items():
-            index, name = key.split(".")
-            moments.setdefault(int(index), {})[name] = value
-        self.optimizer.load_state_dict({**self.optimizer.state_dict(), "state": moments})
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """torch has an error of its own for a GPU's memory, and none for the computer's."""
-    said = str(error)
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "allocate memory" in said or "bad_alloc" in said
-
-
-def on_main_thread() -> bool:
-    return threading.current_thread() is threading.main_thread()
-
-
-class progress_bar:
-    """A bar on a terminal, silence elsewhere: `with progress_bar(...) as tick: tick(step)`."""
-
-    def __init__(self, name: str, total: int, done: int, shown: bool):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        console = Console(stderr=True)
-        columns = (TextColumn(name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self.bar = Progress(*columns, console=console, disable=not (shown and console.is_terminal))
-        self.task = self.bar.add_task(name, total=total, completed=done)
-
-    def __enter__(self) -> Callable[[int], None]:
-        self.bar.start()
-        return lambda step: self.bar.update(self.task, completed=step)
-
-    def __exit__(self, *_: object) -> None:
-        self.bar.stop()
-
-
-def open_tensorboard(out: Path) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise TrainError(f"tensorboard is not installed: {install_hint('tensorboard')}") from error
-    return SummaryWriter(out / "tensorboard")

@@ -5,31 +5,49 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
+Colour = tuple[int, int, int]
+
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-INK, PAPER = (32, 34, 40), (255, 255, 255)
+INK: Colour = (32, 34, 40)
+PAPER: Colour = (255, 255, 255)
+CAPTION_SCALE = 0.5
 
 
 def caption_width(caption: str) -> int:
-    """Pixels that a caption takes: a panel at least so wide shows all of it."""
-    return cv2.getTextSize(ascii_only(caption), FONT, 0.5, 1)[0][0] + 4
+    """Return the width in pixels that a caption needs below a panel."""
+    return cv2.getTextSize(ascii_only(caption), FONT, CAPTION_SCALE, 1)[0][0] + 4
 
 
-def darken(picture: np.ndarray, x: int, y: int, w: int, h: int) -> None:
-    """Darken a rectangle so that white text on it can be read on any photo."""
-    part = picture[y : y + h, x : x + w]
+def darken(image: np.ndarray, x: int, y: int, width: int, height: int) -> None:
+    """Darken a rectangle of an image in place, so that white text on it is legible on any photo."""
+    part = image[y : y + height, x : x + width]
     part[:] = (part * 0.28 + np.array(INK, np.float32) * 0.5).astype(np.uint8)
 
 
 def stroke_width(scale: float) -> int:
+    """Return the thickness of strokes, in pixels, that suits a font scale."""
     return max(1, round(1.7 * scale))
 
 
 def ascii_only(text: str) -> str:
+    """Replace the characters that OpenCV's fonts lack by "?"."""
     return text.encode("ascii", "replace").decode()
 
 
-def draw_text(picture: np.ndarray, text: str, x: int, y: int, scale: float, colour=INK) -> int:
-    """Draw text with its baseline at y; returns its width."""
+def draw_text(image: np.ndarray, text: str, x: int, y: int, scale: float, colour: Colour = INK) -> int:
+    """Draw text on an image in place.
+
+    Args:
+        image: uint8 (H,W,3).
+        text: One line.
+        x: Left end of the text.
+        y: Its baseline.
+        scale: OpenCV's font scale.
+        colour: RGB.
+
+    Returns:
+        The width of the text in pixels.
+    """
     plain = ascii_only(text)
-    cv2.putText(picture, plain, (x, y), FONT, scale, colour, stroke_width(scale), cv2.LINE_AA)
+    cv2.putText(image, plain, (x, y), FONT, scale, colour, stroke_width(scale), cv2.LINE_AA)
     return cv2.getTextSize(plain, FONT, scale, stroke_width(scale))[0][0]

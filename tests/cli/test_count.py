@@ -1,4 +1,4 @@
-"""What `headcount count` does with many pictures, videos, regions: through the command line, as it is used."""
+"""`headcount count` with many images, with videos and with regions, through the command line."""
 
 import csv
 import io
@@ -29,7 +29,7 @@ ZONES = {
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    """Counts white pixels; padded sizes, so that pictures of many sizes are a few to it."""
+    """A model that counts white pixels. It pads images, so images of different sizes form batches."""
     return str(tiny_onnx.white_pixels(tmp_path_factory.mktemp("models") / "white.onnx", blank=(0, 0, 0)))
 
 
@@ -44,7 +44,7 @@ def photos(tmp_path):
 
 @pytest.fixture
 def clip(tmp_path):
-    """Two seconds at ten frames a second: 4 x 4 pixels are white from the second second on, in the left half."""
+    """Two seconds at ten frames per second. In the last second, 16 x 16 pixels in the left half are white."""
     frames = [np.zeros((64, 96, 3), np.uint8) for _ in range(20)]
     for frame in frames[10:]:
         frame[24:40, 24:40] = 255
@@ -54,7 +54,7 @@ def clip(tmp_path):
 
 @pytest.fixture
 def run(capsys, model):
-    """Run `headcount count ... --model white` in this process: (exit code, stdout, stderr)."""
+    """Run `headcount count ... --model white` in this process and return exit code, stdout and stderr."""
 
     def call(*arguments):
         with pytest.raises(SystemExit) as exit:
@@ -69,9 +69,9 @@ def table(text):
 
 
 @pytest.mark.parametrize("form", ["jsonl", "csv"])
-def test_what_a_killed_run_had_counted_is_not_counted_again(run, photos, tmp_path, form):
+def test_resume_skips_what_a_killed_run_has_counted(run, photos, tmp_path, form):
     out = tmp_path / f"counts.{form}"
-    (photos / "7.png").write_bytes(b"not a picture")
+    (photos / "7.png").write_bytes(b"not an image")
     assert run(photos, "--out", out)[0] == 1
     lines = out.read_text().splitlines(keepends=True)
     head = [] if form == "jsonl" else lines[:1]
@@ -82,23 +82,23 @@ def test_what_a_killed_run_had_counted_is_not_counted_again(run, photos, tmp_pat
     out.write_text("".join([*head, failed]))
 
     code, _, err = run(photos, "--out", out, "--resume")
-    assert code == 1 and "holds 3 of 7 pictures already" in err
+    assert code == 1 and "already contains 3 of 7 images" in err
     rows = [json.loads(line) for line in out.open()] if form == "jsonl" else table(out.read_text())
     assert [row["count"] and float(row["count"]) for row in rows][:-1] == [55, 55, 55, 4, 5, 6]
-    assert rows[-1]["error"], "what failed was tried again"
+    assert rows[-1]["error"], "the failed image is counted again"
     assert not list(tmp_path.glob(".*"))
 
 
-def test_a_resumed_run_with_nothing_left(run, photos, tmp_path):
+def test_resume_with_nothing_left(run, photos, tmp_path):
     out = tmp_path / "counts.csv"
     run(photos, "--out", out)
     before = out.read_text()
     code, _, err = run(photos, "--out", out, "--resume")
-    assert code == 0 and "holds 6 of 6" in err and out.read_text() == before
+    assert code == 0 and "already contains 6 of 6" in err and out.read_text() == before
 
 
-@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
-def test_being_told_to_end_leaves_a_whole_file(photos, model, tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="needs Unix signals")
+def test_sigterm_leaves_a_complete_file(photos, model, tmp_path):
     out = tmp_path / "counts.csv"
     command = [sys.executable, "-m", "headcount", "count", *[str(photos)] * 2000, "--model", model, "--out", str(out)]
     counting = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
@@ -112,7 +112,7 @@ def test_being_told_to_end_leaves_a_whole_file(photos, model, tmp_path):
     assert rows and all(row["path"].endswith(f"{float(row['count']):.0f}.png") for row in rows)
 
 
-def test_regions_are_columns_objects_and_lines(run, photos, tmp_path):
+def test_regions_in_csv_json_and_the_table(run, photos, tmp_path):
     zones = tmp_path / "zones.json"
     zones.write_text(json.dumps(ZONES))
     code, out, err = run(photos / "6.png", "--regions", zones, "--format", "csv")
@@ -128,7 +128,7 @@ def test_regions_are_columns_objects_and_lines(run, photos, tmp_path):
     assert code == 2 and "bad.json" in err
 
 
-def test_a_region_outside_of_one_picture_loses_that_one(run, photos, tmp_path):
+def test_a_region_outside_an_image_fails_only_that_image(run, photos, tmp_path):
     Image.fromarray(tiny_onnx.dots(9, height=300, width=300)).save(photos / "large.png")
     far = {"regions": [{"name": "far", "polygon": [[200, 200], [300, 200], [300, 300]]}]}
     (tmp_path / "far.json").write_text(json.dumps(far))
@@ -137,7 +137,7 @@ def test_a_region_outside_of_one_picture_loses_that_one(run, photos, tmp_path):
     assert code == 1 and small["error"] and float(large["count"]) == 9 and "6.png" in err and "far" in err
 
 
-def test_a_video_is_rows_over_time(run, clip, tmp_path):
+def test_a_video_gives_one_row_per_interval(run, clip, tmp_path):
     zones = tmp_path / "zones.json"
     zones.write_text(json.dumps(ZONES))
     chart, drawn = tmp_path / "chart.png", tmp_path / "drawn.webm"
@@ -148,20 +148,29 @@ def test_a_video_is_rows_over_time(run, clip, tmp_path):
     assert code == 0 and [float(row["time"]) for row in rows] == [0, 0.5, 1, 1.5]
     assert counts[:2] == pytest.approx([0, 0], abs=2) and counts[2:] == pytest.approx([256, 256], rel=0.05)
     assert [float(row["smoothed"]) for row in rows] == pytest.approx([0, 0, 128, 256], abs=15)
-    assert err.splitlines() == [f"headcount: {clip} at 1.0 s: left: {counts[2]:.0f} people, above its maximum of 20"]
+    assert err.splitlines() == [f"headcount: {clip} at 1.0 s: left: {counts[2]:.0f} people, over its maximum of 20"]
     frames = list(read_frames(drawn))
     assert len(frames) == 4 and frames[0].image.shape == (64, 96, 3) and frames[1].time == pytest.approx(0.5, abs=0.01)
     assert Image.open(chart).size == (1080, 540)
 
 
-def test_pictures_and_videos_together(run, clip, photos, tmp_path):
+def test_a_region_outside_a_video_fails_each_frame_without_a_traceback(run, clip, tmp_path):
+    far = {"regions": [{"name": "far", "polygon": [[200, 200], [300, 200], [300, 300]]}]}
+    (tmp_path / "far.json").write_text(json.dumps(far))
+    code, out, err = run(clip, "--regions", tmp_path / "far.json", "--smooth", 1, "--plot", tmp_path / "chart.png")
+    rows = table(out)
+    assert code == 1 and len(rows) == 2 and all("far" in row["error"] and row["count"] == "" for row in rows)
+    assert "Traceback" not in err and "no frame was counted" in err and not (tmp_path / "chart.png").exists()
+
+
+def test_images_and_videos_together(run, clip, photos, tmp_path):
     code, out, _ = run(photos / "3.png", clip, "--every", "10f", "--format", "jsonl", "--overlay", tmp_path / "drawn")
-    picture, first, second = (json.loads(line) for line in out.splitlines())
-    assert code == 0 and "time" not in picture and (first["time"], second["time"]) == (0, 1)
+    image, first, second = (json.loads(line) for line in out.splitlines())
+    assert code == 0 and "time" not in image and (first["time"], second["time"]) == (0, 1)
     assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == ["3.overlay.jpg", "clip.overlay.webm"]
 
 
-def test_a_video_cut_short_is_counted_and_said_so(run, clip, tmp_path, photos):
+def test_a_truncated_video_is_counted_and_reported(run, clip, tmp_path, photos):
     noisy = [np.random.default_rng(i).integers(0, 255, (64, 96, 3), dtype=np.uint8) for i in range(30)]
     write_video(tmp_path / "whole.webm", noisy, fps=10)
     data = (tmp_path / "whole.webm").read_bytes()
@@ -173,13 +182,13 @@ def test_a_video_cut_short_is_counted_and_said_so(run, clip, tmp_path, photos):
     assert "short.webm: ends after" in first and "none.mp4: no such file" in second
 
 
-def test_points_are_annotations(run, photos, tmp_path):
+def test_points_can_be_read_as_annotations(run, photos, tmp_path):
     code, _, _ = run(photos, "--points", tmp_path / "dots.csv")
     samples = readers.read(tmp_path / "dots.csv", "csv", "all")
     assert code == 0 and {s.name: len(s.points) for s in samples} == {str(n): n for n in range(1, 7)}
 
 
-def test_a_decompression_bomb_is_refused_unless_it_is_allowed(run, tmp_path):
+def test_a_decompression_bomb_is_refused_unless_allowed(run, tmp_path):
     Image.new("L", (3000, 2000)).save(tmp_path / "bomb.png")  # 6 kB
     code, out, err = run(tmp_path / "bomb.png", "--max-pixels", 5, "--format", "csv")
     assert code == 1 and "bomb.png: 3000x2000 is 6 megapixels, over the limit of 5" in err and "max-pixels" in err
@@ -192,18 +201,18 @@ def test_a_decompression_bomb_is_refused_unless_it_is_allowed(run, tmp_path):
     [
         (["x.jpg", "--resume"], "--resume: needs --out"),
         (["x.mp4", "--resume", "--out", "x.csv"], "--resume: not with a video"),
-        (["x.mp4", "--points", "x.csv"], "--points: takes pictures"),
+        (["x.mp4", "--points", "x.csv"], "--points: takes images"),
         (["x.jpg", "--plot", "x.png"], "--plot: takes a video"),
         (["x.mp4", "--plot", "x.svg"], "give a .png file"),
         (["x.mp4", "--every", "often"], "as 1s or 0.2s"),
         (["x.mp4", "--smooth", "-1"], "--smooth -1"),
         (["x.jpg", "--max-pixels", "0"], "--max-pixels 0"),
         (["x.jpg", "--scale", "9"], "--scale 9"),
-        (["x.jpg", "--overlay", "x.webm"], "is for one video"),
+        (["x.jpg", "--overlay", "x.webm"], "takes a single video"),
         (["x.jpg", "--regions", "none.json"], "none.json"),
     ],
 )
-def test_what_cannot_be_asked_for(run, arguments, says, tmp_path, monkeypatch):
+def test_impossible_options_are_usage_errors(run, arguments, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, err = run(*arguments)
     assert (code, out) == (2, "") and says in err and len(err.splitlines()) == 2

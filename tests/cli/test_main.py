@@ -1,23 +1,34 @@
+"""The `headcount` command: its output, its errors and its exit codes."""
+
 import csv
+import importlib.metadata
+import importlib.util
 import io
 import json
 import os
+import platform
+import re
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from helpers import dataset_factory as factory
 from helpers import tiny_onnx
 from PIL import Image
 
+from headcount import __version__, load
 from headcount.cli import main
+from headcount.cli.demo import EXAMPLE
+from headcount.inference.engines import open_engine
+from headcount.inference.pretrained import DEFAULT_MODEL
 
 NO_TORCH = """import sys
 for name in ("torch", "scipy", "onnx", "onnxruntime"):
     sys.modules[name] = None  # importing it fails
-from headcount.cli import main
+from headcount.cli.main import main
 main(sys.argv[1:])
 """
 
@@ -29,7 +40,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture
 def photos(tmp_path):
-    """photos/day/crowd.png has 12 white pixels, photos/night/crowd.png 30."""
+    """photos/day/crowd.png has 12 white pixels and photos/night/crowd.png has 30."""
     for name, people in (("day", 12), ("night", 30)):
         (tmp_path / "photos" / name).mkdir(parents=True)
         Image.fromarray(tiny_onnx.dots(people)).save(tmp_path / "photos" / name / "crowd.png")
@@ -53,12 +64,12 @@ def test_count_a_folder_as_a_table(run, photos, model):
     assert (code, err) == (0, "")
     lines = [line.split() for line in out.splitlines() if line.strip()]
     assert max(map(len, out.splitlines())) <= 80
-    assert lines[0] == ["picture", "people", "size", "seconds"]
+    assert lines[0] == ["image", "people", "size", "seconds"]
     assert [line[1] for line in lines if line[0].endswith(".png")] == ["12", "30"]
-    assert lines[-1][:3] == ["2", "pictures", "42"]
+    assert lines[-1][:3] == ["2", "images", "42"]
 
 
-def test_a_long_path_keeps_the_end_of_its_name(run, tmp_path, model):
+def test_a_long_path_is_shortened_at_its_start(run, tmp_path, model):
     path = tmp_path / ("a-long-name-" * 6 + "the-end.png")
     Image.fromarray(tiny_onnx.dots(1)).save(path)
     code, out, _ = run("count", path, "--model", model)
@@ -73,10 +84,10 @@ def test_count_as_json_lines(run, photos, model):
     assert rows[0]["path"] == str(photos / "day" / "crowd.png")
 
 
-def test_bad_files_are_named_and_the_rest_are_counted(run, photos, model):
+def test_bad_files_are_reported_and_the_others_are_counted(run, photos, model):
     (photos / "broken.jpg").write_bytes(b"\xff\xd8\xff not really")
     (photos / "empty.png").touch()
-    (photos / "notes.txt").write_text("not a picture")
+    (photos / "notes.txt").write_text("not an image")
     missing, notes = photos / "missing.jpg", photos / "notes.txt"
     code, out, err = run("count", photos, missing, notes, "--model", model, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(out)))
@@ -89,15 +100,15 @@ def test_bad_files_are_named_and_the_rest_are_counted(run, photos, model):
         assert [row["count"] for row in rows if row["path"].endswith(name)] == [""]
 
 
-def test_a_folder_without_pictures(run, tmp_path, photos, model):
+def test_a_folder_without_images(run, tmp_path, photos, model):
     (tmp_path / "empty").mkdir()
     code, out, err = run("count", tmp_path / "empty", "--model", model)
-    assert (code, out) == (1, "") and "no pictures" in err and "empty" in err
+    assert (code, out) == (1, "") and "no images" in err and "empty" in err
     code, out, err = run("count", tmp_path / "empty", photos, "--model", model)
-    assert code == 1 and "no pictures" in err and "42" in out
+    assert code == 1 and "no images" in err and "42" in out
 
 
-def test_out_is_written_whole_and_its_suffix_chooses_the_format(run, photos, model, tmp_path):
+def test_out_is_complete_and_its_suffix_chooses_the_format(run, photos, model, tmp_path):
     code, out, _ = run("count", photos, "--model", model, "--out", tmp_path / "counts.csv")
     assert (code, out) == (0, "")
     header = (tmp_path / "counts.csv").read_text().splitlines()[0]
@@ -123,7 +134,7 @@ def test_count_inside_a_polygon(run, photos, model):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["count"], "no picture"),
+        (["count"], "no input given"),
         (["count", "x.jpg", "--colour"], "--colour"),
         (["count", "x.jpg", "--format", "xml"], "jsonl"),
         (["count", "x.jpg", "--model", "no-such.onnx"], "no-such.onnx"),
@@ -181,23 +192,23 @@ def test_odd_names_pipes_and_devices(run, photos, model, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 def test_a_name_cannot_write_to_the_terminal(run, photos, model):
-    """Rows and complaints show control characters as a sign of their own; CSV keeps the name as it is."""
+    """The table and messages replace control characters. CSV keeps the name as it is."""
     crowd, broken = photos / "day" / "\x1b[2Jcrowd.png", photos / "day" / "\x1b[2Jbroken.png"
     (photos / "day" / "crowd.png").rename(crowd)
-    broken.write_bytes(b"no picture")
+    broken.write_bytes(b"no image")
     _, out, err = run("count", crowd, broken, "--model", model)
     assert "\x1b[2J" not in out + err and "[2Jcrowd.png" in out and "[2Jbroken.png" in err
     assert str(crowd) in run("count", crowd, "--model", model, "--format", "csv")[1]
 
 
-def test_counting_calls_nobody(photos, model, tmp_path):
-    """No telemetry: no connection, no process, no file at home; also where it does not run in CI."""
+def test_counting_opens_no_connection_and_starts_no_process(photos, model, tmp_path):
+    """There is no telemetry and no file in the home folder, whether or not CI is set."""
     watch = """import sys
 def hook(event, arguments):
     if event.startswith(("socket.connect", "socket.getaddrinfo", "urllib", "os.fork", "subprocess")):
         print(event, arguments, file=sys.stderr)
 sys.addaudithook(hook)
-from headcount.cli import main
+from headcount.cli.main import main
 main(sys.argv[1:])
 """
     home = tmp_path / "home"
@@ -209,7 +220,7 @@ main(sys.argv[1:])
 
 
 def test_convert_then_check_then_evaluate(run, tmp_path, model):
-    """A YOLO folder becomes a table that the other commands take."""
+    """The other commands read the table that convert makes of a YOLO folder."""
     factory.yolo(tmp_path / "set")
     out = tmp_path / "set" / "points.csv"
     code, text, err = run("convert", tmp_path / "set", "--out", out)
@@ -224,7 +235,7 @@ def test_convert_then_check_then_evaluate(run, tmp_path, model):
     assert code == 0 and "all" in text
 
 
-def test_check_fails_where_a_test_photo_is_trained_on(run, tmp_path, photos):
+def test_check_fails_if_a_test_photo_is_in_the_training_split(run, tmp_path, photos):
     rows = "image,x,y,split\nday/crowd.png,5,5,train\nday/again.png,5,5,test\n"
     (photos / "points.csv").write_text(rows)
     (photos / "day/again.png").write_bytes((photos / "day/crowd.png").read_bytes())
@@ -234,7 +245,7 @@ def test_check_fails_where_a_test_photo_is_trained_on(run, tmp_path, photos):
     assert (tmp_path / "sheet.jpg").stat().st_size > 1000
 
 
-def test_convert_and_check_refuse_in_one_line(run, tmp_path):
+def test_convert_and_check_refuse_with_one_message(run, tmp_path):
     factory.voc(tmp_path / "set")
     (tmp_path / "set/Annotations/0001.xml").write_text("<annotation>")
     for command, code, says in (
@@ -243,8 +254,8 @@ def test_convert_and_check_refuse_in_one_line(run, tmp_path):
         (["convert", tmp_path / "set", "--from", "runes", "--out", tmp_path / "out.csv"], 1, "unknown format 'runes'"),
         (["convert", tmp_path / "none", "--out", tmp_path / "out.csv"], 1, "no such file or folder"),
         (["check", tmp_path / "none"], 1, "no such file or folder"),
-        (["check", tmp_path / "set", "--sheet", tmp_path / "sheet.gif"], 2, "written as .png, .jpg or .webp"),
-        (["check"], 2, "name the folder of a data set"),
+        (["check", tmp_path / "set", "--sheet", tmp_path / "sheet.gif"], 2, "give a .png, .jpg or .webp file"),
+        (["check"], 2, "give the folder of a data set"),
     ):
         found, out, err = run(*command)
         assert found == code and says in err and not out and "Traceback" not in err
@@ -252,23 +263,46 @@ def test_convert_and_check_refuse_in_one_line(run, tmp_path):
 
 
 def test_info(run, model):
-    code, out, _ = run("info", "--model", model)
-    assert code == 0 and "openvino" in out and "white" in out and "4 px" in out
+    code, out, err = run("info", "--model", model)
+    lines = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in out.splitlines())
+    assert (code, err) == (0, "")
+    assert lines["headcount"] == __version__ and lines["python"] == platform.python_version()
+    for engine in ("openvino", "onnxruntime", "torch"):
+        installed = importlib.util.find_spec(engine) is not None
+        assert lines[engine] == (importlib.metadata.version(engine) if installed else "not installed")
+    opened = open_engine(Path(model))
+    assert lines["auto selects"] == f"{opened.name}, {opened.precision}"
+    assert {"headcount-small", "headcount-large"} <= set(lines["models"].split(", "))
+    assert (lines["model"], lines["file"]) == ("white", model)
+    assert (lines["density cells"], lines["tile overlap"]) == ("4 px", "4 px")
+    assert (lines["trained on"], lines["measured"]) == ("unknown", "unknown") and "intervals" not in lines
 
 
-def test_demo_tells_the_true_number(run, tmp_path):
-    code, out, _ = run("demo", "--out", tmp_path)
-    assert code == 0 and "there are" in out
-    assert (tmp_path / "crowd.overlay.jpg").stat().st_size > 10_000
+def test_info_describes_the_default_model(run):
+    code, out, _ = run("info")
+    lines = dict(re.split(r"\s{2,}", line, maxsplit=1) for line in out.splitlines())
+    meta = load().engine.meta
+    assert code == 0 and lines["model"] == meta.name == DEFAULT_MODEL
+    assert lines["parameters"] == f"{meta.parameters / 1e6:.1f} million"
+    assert lines["trained on"] == meta.data and lines["intervals"].startswith(
+        f"{meta.interval['coverage']:.0%} coverage"
+    )
+    assert all(f"{name} {value}" in lines["measured"] for name, value in meta.metrics.items())
 
 
-def test_help_names_every_command(run):
-    code, out, _ = run("--help")
-    assert code == 0
-    assert all(command in out for command in ("count", "evaluate", "convert", "check", "train", "info"))
+def test_demo_prints_the_count_and_the_true_count(run, tmp_path):
+    code, out, err = run("demo", "--out", tmp_path)
+    assert (code, err) == (0, "")
+    counted, true_count = re.match(r"counted (\d+) people in [\d.]+ s; the true count is (\d+)\n", out).groups()
+    annotated = json.loads(EXAMPLE.with_suffix(".json").read_text())
+    assert int(true_count) == annotated["count"] == len(annotated["points"])
+    assert int(counted) == round(load().count(EXAMPLE).count)
+    assert int(counted) == pytest.approx(int(true_count), rel=0.15)
+    overlay = tmp_path / "crowd.overlay.jpg"
+    assert str(overlay) in out and Image.open(overlay).size[0] == Image.open(EXAMPLE).size[0]
 
 
-def test_counting_needs_no_torch_and_training_says_what_it_needs(photos, model):
+def test_counting_needs_no_torch_and_export_says_that_it_does(photos, model):
     command = [sys.executable, "-c", NO_TORCH]
     done = subprocess.run([*command, "count", str(photos), "--model", model], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "") and "42" in done.stdout
@@ -279,7 +313,7 @@ def test_counting_needs_no_torch_and_training_says_what_it_needs(photos, model):
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes and signals of Unix")
 def test_head_and_ctrl_c(photos, model, tmp_path):
-    """A reader that stops reading, and Ctrl-C: no traceback, and what was counted stands."""
+    """If the reader of a pipe stops, or on Ctrl-C, there is no traceback and the results so far stand."""
     base = [sys.executable, "-m", "headcount", "count", *[str(photos)] * 2000, "--model", model, "--format", "jsonl"]
     counting = subprocess.Popen(base, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     json.loads(counting.stdout.readline())

@@ -1,3 +1,5 @@
+"""An exported file counts as torch does, describes itself, and is refused otherwise."""
+
 import onnx
 import pytest
 import torch
@@ -12,7 +14,7 @@ from headcount.models import serialization
 
 @pytest.fixture(scope="module")
 def checkpoint(tmp_path_factory):
-    """A run folder as training leaves it, of the smallest network."""
+    """The run folder of the smallest network, as training leaves it."""
     torch.manual_seed(0)
     run = tmp_path_factory.mktemp("run")
     config = models.ModelConfig(name="small", backbone="mcnn", fusion="plain", min_side=64)
@@ -27,7 +29,7 @@ def report(checkpoint, tmp_path_factory):
     return headcount.export(checkpoint, path, metrics={"part_A_mae": 110.2})
 
 
-def test_one_file_says_what_it_is_and_holds_all(checkpoint, report):
+def test_one_file_holds_all_weights_and_its_description(checkpoint, report):
     assert [p.name for p in report.path.parent.iterdir()] == ["small.onnx"]
     assert report.graph < 1e-4 and report.stored < 0.01
     parameters = 127_953
@@ -42,7 +44,7 @@ def test_one_file_says_what_it_is_and_holds_all(checkpoint, report):
     assert (image.name, image.type.tensor_type.elem_type) == ("image", onnx.TensorProto.UINT8)
     assert [d.dim_param or d.dim_value for d in image.type.tensor_type.shape.dim] == ["n", "height", "width", 3]
     assert [o.name for o in graph.output] == ["density", "mask"]
-    assert b"export.py" not in report.path.read_bytes(), "notes on the machine it was made on"
+    assert b"export.py" not in report.path.read_bytes(), "notes on the machine that made it"
 
     meta = OpenVINOEngine(report.path).meta
     assert (meta.name, meta.stride, meta.min_side, meta.mask) == ("small", 4, 64, False)
@@ -52,7 +54,7 @@ def test_one_file_says_what_it_is_and_holds_all(checkpoint, report):
     assert serialization.config_from_dict(meta.config) == serialization.load(checkpoint).config
 
 
-def test_a_wrong_export_is_refused_and_leaves_nothing(checkpoint, report, tmp_path, monkeypatch):
+def test_a_wrong_export_is_refused_and_leaves_no_file(checkpoint, report, tmp_path, monkeypatch):
     wrong = onnx.load(report.path)
     last = next(t for t in wrong.graph.initializer if "fuse" in t.name)
     last.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(last) * 1.01, last.name))
@@ -63,7 +65,7 @@ def test_a_wrong_export_is_refused_and_leaves_nothing(checkpoint, report, tmp_pa
 
 
 def test_weights_that_half_precision_cannot_hold_are_refused(tmp_path):
-    """Two layers that undo each other's scale: torch counts as before, half precision overflows or vanishes."""
+    """Two layers cancel each other's scale. torch counts as before, but half precision overflows or vanishes."""
     torch.manual_seed(0)
     model = models.CountingModel(models.ModelConfig(backbone="mcnn", fusion="plain"))
     with torch.no_grad():

@@ -1,3 +1,5 @@
+"""An int8 file counts as the model did, and is refused where it does not."""
+
 import shutil
 import subprocess
 import sys
@@ -25,7 +27,7 @@ pytest.importorskip("nncf", reason="int8 needs nncf")
 
 
 class Small(nn.Module):
-    """A backbone with a depthwise layer, as lite's, that is traced in a second."""
+    """A backbone with a depthwise layer like that of lite0, traced in a second."""
 
     channels, stride, pad, reach, grey = 32, 4, 4, 16, False
     mean, std = (127.0, 127.0, 127.0), (64.0, 64.0, 64.0)
@@ -68,29 +70,29 @@ def report(model, photos, tmp_path_factory):
     report = headcount.export(
         model, path, "int8", metrics={"mae": 7}, calibrate=photos, progress=lambda *call: calls.append(call)
     )
-    assert calls[-1] == (30, 30)  # 18 calibrated on, 6 held back and counted twice
+    assert calls[-1] == (30, 30)  # 18 to calibrate on, 6 held out and counted twice
     return report
 
 
 def test_an_int8_file_counts_as_the_model_did(model, report):
     assert report.change.photos == 6 and report.change.mean < 0.01 and report.change.sparse < 0.02
-    picture = render(99, people=80, width=211, height=173).image[None]
+    image = render(99, people=80, width=211, height=173).image[None]
     with torch.inference_mode():
-        density = model(torch.tensor(picture).permute(0, 3, 1, 2)).density
+        density = model(torch.tensor(image).permute(0, 3, 1, 2)).density
     for engine in ("openvino", "onnxruntime"):
         opened = open_engine(report.path, engine)
-        found, mask = opened.run(picture)
+        found, mask = opened.run(image)
         assert found.shape == mask.shape == density.shape and opened.precision == "int8"
         assert found.sum() == pytest.approx(float(density.sum()), rel=0.02)
 
 
-def test_it_says_that_it_is_int8_and_all_that_another_file_says(model, report, tmp_path):
+def test_the_metadata_differ_only_in_the_precision(model, report, tmp_path):
     other = headcount.export(model, tmp_path / "half.onnx", metrics={"mae": 7})
     assert open_engine(report.path).meta == replace(open_engine(other.path).meta, weights="int8")
 
 
-def test_what_int8_would_ruin_is_kept(report):
-    """The density's branch, layers of one map, depthwise layers and products; the rest is stored in a byte."""
+def test_layers_that_int8_would_ruin_are_kept(report):
+    """The branch of the density, layers with one map, depthwise layers and products keep their precision."""
     graph = onnx.load(report.path).graph
     made_by = {output: node for node in graph.node for output in node.output}
     types = {tensor.name: tensor.data_type for tensor in graph.initializer}
@@ -126,14 +128,14 @@ def test_the_layer_that_gives_the_density_is_kept_in_every_network(network):
     assert [name for name in names if f".{last}" in name], names
 
 
-def test_a_file_whose_counts_moved_too_far_is_refused_unless_forced(model, photos, tmp_path, monkeypatch, capfd):
+def test_a_file_whose_counts_change_too_much_is_refused_unless_forced(model, photos, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(onnx_export, "INT8_TOLERANCE", 0.0)
-    with pytest.raises(ExportError, match=r"6 photos .* by \d\.\d\d% of the mean count.*--force"):
+    with pytest.raises(ExportError, match=r"6 held-out photos by \d\.\d\d% of the mean count.*--force"):
         headcount.export(model, tmp_path / "m.onnx", "int8", calibrate=photos)
     assert list(tmp_path.iterdir()) == []
     headcount.export(model, tmp_path / "m.onnx", "int8", calibrate=photos, force=True)
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
-    assert capfd.readouterr() == ("", ""), "nncf's progress and notes"
+    assert capfd.readouterr() == ("", ""), "output of nncf"
 
 
 def test_changes_are_relative_to_the_mean_count():
@@ -142,18 +144,18 @@ def test_changes_are_relative_to_the_mean_count():
     assert change.sparse == change.worst == pytest.approx(1 / 10)  # one of four people: of ten, the least that counts
 
 
-def test_the_same_photos_are_chosen_each_time_and_the_counted_ones_are_not_calibrated_on(tmp_path):
+def test_the_choice_of_photos_is_repeatable_and_the_held_out_ones_are_not_calibrated_on(tmp_path):
     for folder, number in (("a", 450), ("b", 350)):
         (tmp_path / folder).mkdir()
         for i in range(number):
             (tmp_path / folder / f"{i:03}.jpg").touch()
-    calibrated, held_back = choose_photos([tmp_path / "a", tmp_path / "b"])
-    assert len(calibrated) == 300 and len(held_back) == 100 and not set(calibrated) & set(held_back)
-    assert (calibrated, held_back) == choose_photos([tmp_path / "a", tmp_path / "b"])
-    assert {path.parent.name for path in held_back} == {"a", "b"}
+    calibrated, held_out = choose_photos([tmp_path / "a", tmp_path / "b"])
+    assert len(calibrated) == 300 and len(held_out) == 100 and not set(calibrated) & set(held_out)
+    assert (calibrated, held_out) == choose_photos([tmp_path / "a", tmp_path / "b"])
+    assert {path.parent.name for path in held_out} == {"a", "b"}
 
 
-def test_photos_that_will_not_do(model, photos, tmp_path):
+def test_unsuitable_photos_are_refused(model, photos, tmp_path):
     def refused(folder, **more):
         with pytest.raises(ValueError) as raised:
             headcount.export(model, tmp_path / "m.onnx", **{"precision": "int8", "calibrate": folder} | more)
@@ -169,21 +171,21 @@ def test_photos_that_will_not_do(model, photos, tmp_path):
     assert "--calibrate" in refused(None) and "--calibrate" in refused(photos, precision="fp16")
     assert "fp16, fp32, int8" in refused(None, precision="int4")
     shutil.copytree(photos, broken)
-    (broken / "00.jpg").write_text("not a photo")  # the first, and only every fourth is held back
+    (broken / "00.jpg").write_text("not a photo")  # the first; only every fourth is held out
     assert str(broken / "00.jpg") in refused(broken)
     with pytest.MonkeyPatch.context() as patch, torch.no_grad():
-        patch.setattr(model.head.mask[-1], "bias", nn.Parameter(torch.full((1,), -99.0)))  # sees nobody
-        assert "show nobody" in refused(dark)
+        patch.setattr(model.head.mask[-1], "bias", nn.Parameter(torch.full((1,), -99.0)))  # it counts nobody
+        assert "show no people" in refused(dark)
 
 
 def test_without_nncf_it_says_what_to_install(model, photos, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "nncf", None)
-    with pytest.raises(ValueError, match=r"pip install 'headcount\[int8\]'"):
+    with pytest.raises(ValueError, match=r"pip install '\.\[int8\]'"):
         headcount.export(model, tmp_path / "m.onnx", "int8", calibrate=photos)
 
 
-def test_nncf_does_not_tell_its_maker():
-    """In a process of its own: under pytest nncf keeps silent anyway."""
+def test_nncf_sends_no_telemetry():
+    """In a new process, since nncf sends nothing under pytest."""
     program = (
         "from headcount.deployment.quantization import load_nncf; load_nncf();"
         "import sys; from nncf.telemetry import wrapper;"

@@ -14,10 +14,11 @@ from helpers import tiny_onnx
 from PIL import Image
 
 from headcount import load
-from headcount.cli import count, main
+from headcount.cli import main
+from headcount.cli.options import CountOptions, RayOptions
 
 pytest.importorskip("pyarrow", reason="counting on many machines needs: pip install '.[ray]'")
-from headcount.cli import count_ray
+from headcount.cli import ray_plan  # noqa: E402
 from headcount.distributed import worker  # noqa: E402
 from headcount.distributed.storage import Folder  # noqa: E402
 
@@ -162,7 +163,7 @@ def test_a_driver_and_a_worker_are_killed_and_each_picture_is_counted_once(start
     os.kill(other, signal.SIGCONT)
     code, said, err = finish(driver)
     assert code == 1 and "61 images" in said and "4 failures" in said and "images/s" in said and str(out) in said
-    assert f"{len(before)} of 21 parts of 61 pictures are done already" in err and "failures.jsonl" in err
+    assert f"{len(before)} of 21 parts with 61 images are already done" in err and "failures.jsonl" in err
     assert all(part.stat().st_mtime_ns == when for part, when in before.items())
     *rows, last = rows_of(out)
     assert last["path"] == str(mended) and "no such file" in last["error"]
@@ -177,10 +178,10 @@ def begin(model, tmp_path):
     """What a run lays down before it looks for a cluster: the folder, its shards and its only worker."""
 
     def lay(*sources, form=None, **wanted):
-        options = count.CountOptions(model=model, out=tmp_path / "out", format=form)
-        out, asked = Folder(str(tmp_path / "out")), count_ray.RayOptions(ray="none", **{"part": 4} | wanted)
-        settings = count_ray.begin(out, sources, options, asked)
-        planned, _ = count_ray.planned(out, sources, asked, settings)
+        options = CountOptions(model=model, out=tmp_path / "out", format=form)
+        out, asked = Folder(str(tmp_path / "out")), RayOptions(ray="none", **{"part": 4} | wanted)
+        settings = ray_plan.prepare_folder(out, sources, options, asked)
+        planned, _ = ray_plan.plan_shards(out, sources, asked)
         return out, planned, worker.Worker(worker.Job(out.address, settings, 1, 2))
 
     return lay
@@ -232,11 +233,11 @@ def test_a_folder_that_grew_is_counted_where_it_grew_and_failures_on_request(beg
     assert work(worker, planned) == 6 and work(worker, planned) == 0
     (growing / "03.png").write_bytes((photos / "03.png").read_bytes())
     out, planned, worker = begin(str(growing))
-    left = count_ray.unfinished(out, "parquet", planned, retry=False)
+    left = ray_plan.unfinished_shards(out, "parquet", planned, retry=False)
     assert [shard.name for shard in left] == ["001-0000000"] and work(worker, left) == 1
-    assert [shard.number for shard in count_ray.unfinished(out, "parquet", planned, retry=True)] == [1]
+    assert [shard.number for shard in ray_plan.unfinished_shards(out, "parquet", planned, retry=True)] == [1]
     (growing / "empty.png").write_bytes((photos / "09.png").read_bytes())
-    assert work(worker, count_ray.unfinished(out, "parquet", planned, retry=True)) == 1
+    assert work(worker, ray_plan.unfinished_shards(out, "parquet", planned, retry=True)) == 1
     counts = [row["count"] for row in rows_of(Path(out.address))]
     assert counts == pytest.approx([1, 5, 6, 7, 8, 9, 3], abs=0.01)
 
@@ -294,13 +295,14 @@ def test_no_cluster_is_one_line(address, photos, model, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--out", "x"], "no picture given"),
+        (["--out", "x"], "no input given"),
         (["photos"], "--out"),
         (["no/such/*.jpg", "--out", "x"], "no pictures there"),
         (["photos", "--out", "x", "--format", "csv"], "parquet or jsonl"),
-        (["photos", "--out", "x", "--resume"], "goes on by itself"),
+        (["photos", "--out", "x", "--resume"], "resumes automatically"),
         (["photos", "--out", "x", "--overlay", "drawn"], "--overlay"),
         (["photos", "--out", "x", "--part", "0"], "--part"),
+        (["photos", "--out", "x", "--worker-cpus", "0"], "--worker-cpus 0"),
         (["photos", "--out", "photos"], "holds other files"),
     ],
 )

@@ -126,7 +126,7 @@ def test_a_run_is_calibrated_and_its_exported_model_tells_the_interval(run, tmp_
     folder, data = run
     with pytest.raises(SystemExit) as stop:
         main.main(["calibrate", str(folder), "--data", str(data)])
-    assert stop.value.code == 0 and "90% intervals hold" in capsys.readouterr().out
+    assert stop.value.code == 0 and "90% intervals contain" in capsys.readouterr().out
     kept = json.loads((folder / "best" / CALIBRATION).read_text())
     assert kept["pictures"] == 20 and list(kept["sets"]) == ["ours"]
     model = load(folder / "best")

@@ -8,7 +8,7 @@ import pytest
 
 from headcount.evaluation.metrics import localise
 from headcount.inference.localization import head_points
-from headcount.visualization.heatmap import reduce
+from headcount.visualization.heatmap import downsample
 
 WIDTH, HEIGHT = 600, 400
 
@@ -27,7 +27,7 @@ def density_of(heads, stride, sigma):
     """float32 (h,w): a Gaussian of `sigma` pixels per head."""
     pixels = np.zeros((HEIGHT, WIDTH), np.float32)
     np.add.at(pixels, tuple(heads[:, ::-1].astype(int).T), 1)
-    return reduce(cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), stride)
+    return downsample(cv2.GaussianBlur(pixels, (0, 0), sigma, borderType=cv2.BORDER_REFLECT), stride)
 
 
 def dots_of(density, stride=8, width=None, height=None):

@@ -1,33 +1,30 @@
-"""Pictures as people really have them: turned by EXIF, grey, 16-bit, transparent, CMYK, damaged, huge, misnamed."""
+"""Images as users have them: rotated by EXIF, grey, 16-bit, transparent, CMYK, damaged, huge, misnamed."""
 
 import io
 import struct
 import subprocess
 import sys
-import threading
 
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
-from headcount.inference.prefetch import prefetch
-from headcount.io.files import atomic_write
 from headcount.io.images import MediaError, as_image, image_size, list_images, read_image, write_image
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (255, 255, 255)
-CORNERS = np.zeros((48, 64, 3), np.uint8)  # every corner has its own colour, so that no turn goes unseen
+CORNERS = np.zeros((48, 64, 3), np.uint8)  # each corner has its own colour, so every rotation shows
 CORNERS[:24, :32], CORNERS[:24, 32:], CORNERS[24:, :32], CORNERS[24:, 32:] = RED, GREEN, BLUE, WHITE
 
 
-def encoded(picture, kind, **options):
+def encoded(image, kind, **options):
     buffer = io.BytesIO()
-    picture.save(buffer, kind, **options)
+    image.save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def corners(image):
-    """The colours of the upper left, upper right, lower left and lower right, rounded to what JPEG keeps."""
+    """Name the colours of the corners (upper left, upper right, lower left, lower right), as JPEG kept them."""
     h, w = image.shape[0] - 5, image.shape[1] - 5
     named = {c: n for n, c in {"R": RED, "G": GREEN, "B": BLUE, "W": WHITE}.items()}
 
@@ -37,7 +34,7 @@ def corners(image):
     return "".join(named[nearest(image[y, x])] for y, x in ((4, 4), (4, w), (h, 4), (h, w)))
 
 
-# What EXIF says was done to an upright picture by the camera: undo it and RGBW comes back.
+# How a camera stores an upright image under each EXIF orientation.
 STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -52,7 +49,7 @@ STORED = {
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_comes_out_upright(kind, orientation):
+def test_every_exif_orientation_is_undone(kind, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     data = encoded(Image.fromarray(np.ascontiguousarray(STORED[orientation](CORNERS))), kind, exif=exif)
@@ -62,7 +59,7 @@ def test_every_exif_orientation_comes_out_upright(kind, orientation):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"])
-def test_formats_are_known_by_content_and_not_by_suffix(tmp_path, suffix):
+def test_formats_are_detected_by_content_and_not_by_suffix(tmp_path, suffix):
     Image.fromarray(CORNERS).save(tmp_path / f"a{suffix}")
     (tmp_path / "a.dat").write_bytes((tmp_path / f"a{suffix}").read_bytes())
     for path in (tmp_path / f"a{suffix}", str(tmp_path / "a.dat")):
@@ -70,15 +67,15 @@ def test_formats_are_known_by_content_and_not_by_suffix(tmp_path, suffix):
 
 
 def test_grey_palette_bilevel_and_cmyk_become_rgb():
-    picture = Image.fromarray(CORNERS)
-    assert corners(read_image(encoded(picture.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"))) == "RGBW"
-    assert corners(read_image(encoded(picture.convert("CMYK"), "JPEG", quality=95))) == "RGBW"
+    original = Image.fromarray(CORNERS)
+    assert corners(read_image(encoded(original.convert("P", palette=Image.Palette.ADAPTIVE), "PNG"))) == "RGBW"
+    assert corners(read_image(encoded(original.convert("CMYK"), "JPEG", quality=95))) == "RGBW"
     for mode in ("L", "1"):
-        image = read_image(encoded(picture.convert(mode), "PNG"))
+        image = read_image(encoded(original.convert(mode), "PNG"))
         assert image.shape == (48, 64, 3) and (image[..., 0] == image[..., 2]).all() and image[-1, -1, 0] == 255
 
 
-def test_transparency_is_laid_on_white():
+def test_transparent_pixels_are_blended_with_white():
     rgba = np.dstack([CORNERS, np.full((48, 64), 255, np.uint8)])
     rgba[:24, :32, 3], rgba[:24, 32:, 3] = 0, 128
     image = read_image(encoded(Image.fromarray(rgba), "PNG"))
@@ -99,7 +96,7 @@ def test_sixteen_bits_keep_their_upper_eight(tmp_path, suffix):
 
 
 def png_header(width, height):
-    """A PNG that claims a size and holds nothing else."""
+    """A PNG file that states a size and holds no pixels."""
     import zlib
 
     body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
@@ -108,26 +105,26 @@ def png_header(width, height):
     return b"\x89PNG\r\n\x1a\n" + b"".join(framed)
 
 
-def test_a_huge_picture_is_refused_from_its_header():
+def test_a_huge_image_is_refused_from_its_header():
     limit = Image.MAX_IMAGE_PIXELS
     with pytest.raises(MediaError, match="60000x50000 is 3000 megapixels, over the limit of 400; shrink it"):
         read_image(png_header(60_000, 50_000))
     assert image_size(png_header(60_000, 50_000)) == (60_000, 50_000)
     with pytest.raises(MediaError, match="over the limit of 0.001"):
         read_image(encoded(Image.fromarray(CORNERS), "PNG"), max_pixels=1000)
-    assert limit == Image.MAX_IMAGE_PIXELS  # the program around us keeps its own setting
+    assert limit == Image.MAX_IMAGE_PIXELS  # the setting of the surrounding program is restored
 
 
 BAD = {
     "empty.jpg": (b"", "is empty"),
-    "words.jpg": (b"this is not a picture" * 20, "not a picture"),
-    "page.png": (b"<html>404</html>", "not a picture"),
-    "header.png": (png_header(64, 48), "damaged or cut short"),
+    "words.jpg": (b"this is not an image" * 20, "not an image"),
+    "page.png": (b"<html>404</html>", "not an image"),
+    "header.png": (png_header(64, 48), "damaged or truncated"),
 }
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files_say_which_and_what_in_one_line(tmp_path, name):
+def test_bad_files_are_reported_in_one_line(tmp_path, name):
     (tmp_path / name).write_bytes(BAD[name][0])
     with pytest.raises(MediaError, match=BAD[name][1]) as caught:
         read_image(tmp_path / name)
@@ -135,7 +132,7 @@ def test_bad_files_say_which_and_what_in_one_line(tmp_path, name):
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
-def test_half_a_file_is_an_error_and_never_a_half_grey_picture(kind):
+def test_a_truncated_file_is_an_error_and_never_a_partly_grey_image(kind):
     noise = np.random.default_rng(0).integers(0, 256, (200, 200, 3), np.uint8)
     data = encoded(Image.fromarray(noise), kind)
     for share in (0.3, 0.6, 0.9):
@@ -150,7 +147,7 @@ def test_missing_files_and_folders_are_named(tmp_path):
         read_image(tmp_path)
 
 
-def test_arrays_and_pillow_pictures():
+def test_arrays_and_pillow_images():
     assert as_image(CORNERS[..., 0]).shape == as_image(CORNERS[..., :1]).shape == (48, 64, 3)
     assert corners(as_image(Image.fromarray(CORNERS).convert("P", palette=Image.Palette.ADAPTIVE))) == "RGBW"
     assert as_image(CORNERS[:, ::-1]).flags.c_contiguous
@@ -161,7 +158,7 @@ def test_arrays_and_pillow_pictures():
             as_image(np.zeros(shape, np.uint8))
 
 
-def test_folders_are_walked_and_files_are_kept_as_given(tmp_path):
+def test_folders_are_searched_and_files_are_kept_as_given(tmp_path):
     for name in ("b.JPG", "a.png", "notes.txt", ".hidden.jpg", "deep/er/c.webp"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -172,7 +169,7 @@ def test_folders_are_walked_and_files_are_kept_as_given(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
-def test_what_is_written_can_be_read(tmp_path, suffix):
+def test_written_images_can_be_read_back(tmp_path, suffix):
     path = tmp_path / "new" / "folder" / f"out{suffix}"
     write_image(path, CORNERS)
     assert corners(read_image(path)) == "RGBW"
@@ -180,56 +177,17 @@ def test_what_is_written_can_be_read(tmp_path, suffix):
         assert (read_image(path) == CORNERS).all()
 
 
-def test_pictures_that_cannot_be_written(tmp_path):
+def test_images_that_cannot_be_written(tmp_path):
     with pytest.raises(MediaError, match="out.gif: cannot write '.gif'"):
         write_image(tmp_path / "out.gif", CORNERS)
     (tmp_path / "file").touch()
     with pytest.raises(MediaError, match="cannot be written"):
         write_image(tmp_path / "file" / "out.png", CORNERS)
     with pytest.raises(MediaError, match="cannot be written"):
-        write_image(tmp_path / "wide.webp", np.zeros((2, 20_000, 3), np.uint8))  # WebP ends at 16,383
+        write_image(tmp_path / "wide.webp", np.zeros((2, 20_000, 3), np.uint8))  # WebP allows 16,383
     assert not (tmp_path / "wide.webp").exists()
 
 
-def test_reading_ahead_gives_the_same_items_and_ends_its_thread():
-    made, closed = [], []
-
-    def items():
-        try:
-            for number in range(100):
-                made.append(number)
-                yield number
-        finally:
-            closed.append(True)
-
-    reader = prefetch(items(), 2)
-    assert [next(reader) for _ in range(3)] == [0, 1, 2]
-    reader.close()
-    assert closed and len(made) <= 3 + 2 + 1 and "reading ahead" not in [t.name for t in threading.enumerate()]
-    assert list(prefetch(items(), 3)) == list(range(100)) and list(prefetch([], 1)) == []
-
-
-def test_reading_ahead_raises_in_its_turn():
-    def items():
-        yield 1
-        raise MediaError("gone")
-
-    reader = prefetch(items(), 5)
-    assert next(reader) == 1
-    with pytest.raises(MediaError, match="gone"):
-        next(reader)
-
-
-def test_importing_media_is_quick():
+def test_importing_images_imports_neither_pillow_nor_opencv():
     code = "import sys, headcount.io.images; sys.exit('PIL' in sys.modules or 'cv2' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
-
-
-def test_a_file_that_could_not_be_completed_leaves_what_was_there(tmp_path):
-    file = tmp_path / "report.json"
-    file.write_text("the one before")
-    with pytest.raises(RuntimeError), atomic_write(file) as stream:
-        stream.write("half of the next")
-        stream.flush()
-        raise RuntimeError
-    assert file.read_text() == "the one before" and [p.name for p in tmp_path.iterdir()] == ["report.json"]

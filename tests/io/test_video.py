@@ -1,3 +1,5 @@
+"""Reading and writing video: times, intervals, damage, and live sources that fail."""
+
 import functools
 import http.server
 import itertools
@@ -14,20 +16,22 @@ import cv2
 import numpy as np
 import pytest
 
-from headcount.io import video
+from headcount.io import video_stream
+from headcount.io.frames import Every, parse_every
 from headcount.io.images import MediaError
-from headcount.io.video import Every, Smoother, is_video, parse_every, probe, public_name, read_frames
+from headcount.io.video import probe, read_frames
+from headcount.io.video_source import is_video, public_name
 from headcount.io.video_writer import VideoWriter, write_video
 from headcount.synthetic.scenes import render
 
 NTSC = 30000 / 1001
-CORNERS = np.zeros((64, 96, 3), np.uint8)  # red, green, blue and white from the top left on
+CORNERS = np.zeros((64, 96, 3), np.uint8)  # red and green above, blue and white below
 CORNERS[:32, :48], CORNERS[:32, 48:], CORNERS[32:, :48], CORNERS[32:, 48:] = (255, 0, 0), (0, 255, 0), (0, 0, 255), 255
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory):
-    """Three seconds at 29.97 frames a second in each container; the picture is brighter from frame to frame."""
+    """Three seconds at 29.97 frames per second in each container. Each frame is brighter than the one before."""
     folder = tmp_path_factory.mktemp("clips")
     scene = render(1, people=20, width=320, height=240).image // 2
     frames = [scene + np.uint8(i) for i in range(90)]
@@ -54,24 +58,24 @@ def test_frames_carry_the_streams_own_times(clips, suffix):
     ("every", "indices"),
     [("10f", [0, 10, 20, 30, 40, 50, 60, 70, 80]), ("1s", [0, 30, 60]), ("0.5s", [0, 15, 30, 45, 60, 75])],
 )
-def test_frames_are_wanted_by_number_or_by_time(clips, every, indices):
+def test_frames_are_selected_by_number_or_by_time(clips, every, indices):
     frames = list(read_frames(clips / "clip.webm", every))
     assert [f.index for f in frames] == indices
     brightness = np.array([f.image.mean() for f in frames])
     assert np.allclose(brightness - brightness[0], indices, atol=3), (
-        "the pictures are those frames, not their neighbours"
+        "the images are of these frames, not of their neighbours"
     )
     assert len(frames) == probe(clips / "clip.webm").expected(parse_every(every))
 
 
-def test_times_do_not_drift_where_frames_come_unevenly():
+def test_intervals_do_not_drift_when_frames_are_uneven():
     every = Every(seconds=0.5)
     times = [0.0, 0.1, 0.49, 0.52, 0.9, 1.7, 1.8, 2.0]
     due = [every.due(i, t) for i, t in enumerate(times)]
     assert [t for t, d, before in zip(times, due, [-1, *due], strict=False) if d > before] == [0.0, 0.52, 1.7, 2.0]
 
 
-def test_how_often_is_written_in_words():
+def test_intervals_are_parsed():
     assert parse_every("1s") == parse_every("1000ms") == Every(seconds=1.0) and parse_every("2m") == Every(
         seconds=120.0
     )
@@ -82,8 +86,8 @@ def test_how_often_is_written_in_words():
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".mp4"])
-def test_frames_that_come_unevenly_keep_their_times(tmp_path, suffix):
-    times = [0.0, 0.1, 0.49, 0.52, 0.9, 1.7, 1.8, 2.0, 9.0, 9.033]  # the last is shown briefly, the gap is no damage
+def test_uneven_frames_keep_their_times(tmp_path, suffix):
+    times = [0.0, 0.1, 0.49, 0.52, 0.9, 1.7, 1.8, 2.0, 9.0, 9.033]  # a short last frame, and a gap that is no damage
     with VideoWriter(tmp_path / f"phone{suffix}", 30) as writer:
         for time_ in times:
             writer.write(CORNERS, time_)
@@ -93,7 +97,7 @@ def test_frames_that_come_unevenly_keep_their_times(tmp_path, suffix):
 
 
 def copied(source, target, shift=0.0, **options):
-    """The same frames in another file, `shift` seconds later, as FFmpeg copies them."""
+    """Copy the frames of a file to another one, `shift` seconds later, without decoding them."""
     with av.open(str(source)) as old, av.open(str(target), "w", options=options) as new:
         stream = new.add_stream_from_template(old.streams.video[0])
         for packet in old.demux(video=0):
@@ -104,15 +108,62 @@ def copied(source, target, shift=0.0, **options):
     return target
 
 
-def test_whole_files_that_are_shorter_than_they_look(clips, tmp_path):
+@pytest.fixture(scope="module")
+def keyed(tmp_path_factory):
+    """Ten seconds at 25 frames per second with a keyframe every second and B-frames between, as phones write them."""
+    path = tmp_path_factory.mktemp("keyed") / "keyed.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"g": "25", "bf": "3", "sc_threshold": "0"})
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for shade in range(250):
+            frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), shade, np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("every", ["3s", "2.5s", "0.7s", "60f", "7f"])
+def test_sparse_reading_gives_the_frames_that_reading_all_would(keyed, every):
+    wanted, last = [], -1
+    for frame in read_frames(keyed):
+        if (due := parse_every(every).due(frame.index, frame.time)) > last:
+            wanted, last = [*wanted, frame], due
+    sparse = list(read_frames(keyed, every))
+    assert [(f.index, f.time) for f in sparse] == [(f.index, f.time) for f in wanted]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(sparse, wanted, strict=True))
+
+
+def test_groups_without_a_wanted_frame_are_not_decoded(keyed, monkeypatch):
+    decoded = []
+    decode = video_stream.VideoStream.decode
+    monkeypatch.setattr(
+        video_stream.VideoStream,
+        "decode",
+        lambda self, packets: decode(self, (decoded.append(packet) or packet for packet in packets)),
+    )
+    assert len(list(read_frames(keyed, "5s"))) == 2
+    assert len(decoded) == 50, "two groups of ten"
+
+
+def test_an_untrusted_playlist_is_not_opened(keyed, tmp_path):
+    playlist = tmp_path / "list.m3u8"
+    playlist.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{keyed}\n#EXT-X-ENDLIST\n")
+    with pytest.raises(MediaError, match=r"list.m3u8: no frame can be read"):
+        list(read_frames(playlist, untrusted=True))
+    assert len(list(read_frames(keyed, "5s", untrusted=True))) == 2
+
+
+def test_complete_files_that_are_shorter_than_announced(clips, tmp_path):
     trimmed = copied(clips / "clip.mp4", tmp_path / "trimmed.mp4", -1.5, avoid_negative_ts="disabled")
-    assert 40 <= len(list(read_frames(trimmed))) <= 50, "MP4 counts the frames that trimming hides"
+    assert 40 <= len(list(read_frames(trimmed))) <= 50, "the length of an MP4 includes the frames that trimming hides"
     late = copied(clips / "clip.mkv", tmp_path / "late.mkv", 5)
     frames = list(read_frames(late))
-    assert len(frames) == 90 and frames[0].time == 0, "Matroska counts the seconds before the first frame"
+    assert len(frames) == 90 and frames[0].time == 0, (
+        "the length of a Matroska file includes the time before its first frame"
+    )
 
 
-def test_an_mp4_cut_short_is_told_from_a_trimmed_one(clips, tmp_path):
+def test_a_truncated_mp4_is_distinguished_from_a_trimmed_one(clips, tmp_path):
     whole = copied(clips / "clip.mp4", tmp_path / "whole.mp4", movflags="faststart")
     assert len(list(read_frames(whole))) == 90
     data = whole.read_bytes()
@@ -127,16 +178,18 @@ def test_an_mp4_cut_short_is_told_from_a_trimmed_one(clips, tmp_path):
 def test_a_phone_held_upright_gives_upright_frames(tmp_path):
     write_video(tmp_path / "phone.mp4", [CORNERS] * 3)
     data = bytearray((tmp_path / "phone.mp4").read_bytes())
-    matrix = data.index(b"tkhd") + 44  # how a player is to turn the track: here by a quarter, clockwise
+    matrix = data.index(b"tkhd") + 44  # the rotation for the player: here 90 degrees clockwise
     data[matrix : matrix + 36] = struct.pack(">9i", 0, 1 << 16, 0, -(1 << 16), 0, 0, 64 << 16, 0, 1 << 30)
     (tmp_path / "phone.mp4").write_bytes(data)
     image = next(read_frames(tmp_path / "phone.mp4")).image
     assert image.shape == (96, 64, 3)
-    assert np.abs(image[80, 48].astype(int) - (0, 255, 0)).max() < 40, "what was above on the right is below"
+    assert np.abs(image[80, 48].astype(int) - (0, 255, 0)).max() < 40, (
+        "the upper right corner is now the lower right one"
+    )
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".avi", ".mkv"])
-def test_a_file_cut_short_gives_what_it_has_and_then_says_so(clips, tmp_path, suffix):
+def test_a_truncated_file_yields_its_frames_before_the_error(clips, tmp_path, suffix):
     whole = (clips / f"clip{suffix}").read_bytes()
     short = tmp_path / f"short{suffix}"
     short.write_bytes(whole[: len(whole) // 2])
@@ -148,7 +201,7 @@ def test_a_file_cut_short_gives_what_it_has_and_then_says_so(clips, tmp_path, su
     assert got == list(range(len(got))) and 5 < len(got) < 60
 
 
-def test_a_damaged_middle_is_passed_over_and_said(clips, tmp_path):
+def test_damage_in_the_middle_is_skipped_and_reported(clips, tmp_path):
     data = bytearray((clips / "clip.mp4").read_bytes())
     middle = data.index(b"mdat") + 2 * len(data) // 3
     data[middle : middle + 300] = np.random.default_rng(0).bytes(300)
@@ -163,7 +216,7 @@ def test_a_damaged_middle_is_passed_over_and_said(clips, tmp_path):
 def test_bad_videos_are_named(clips, tmp_path):
     (tmp_path / "noise.mp4").write_bytes(b"not a video" * 50)
     (tmp_path / "empty.webm").touch()
-    (tmp_path / "headless.mp4").write_bytes((clips / "clip.mp4").read_bytes()[:9000])  # its index comes last
+    (tmp_path / "headless.mp4").write_bytes((clips / "clip.mp4").read_bytes()[:9000])  # the index is at the end
     for name, what in (
         ("noise.mp4", "no frame can be read"),
         ("headless.mp4", "no frame can be read"),
@@ -174,7 +227,7 @@ def test_bad_videos_are_named(clips, tmp_path):
             list(read_frames(tmp_path / name))
 
 
-def test_the_decoder_keeps_silent(tmp_path):
+def test_the_decoder_prints_nothing(tmp_path):
     (tmp_path / "noise.mp4").write_bytes(b"not a video" * 50)
     program = f"""
 from headcount.io.video import read_frames
@@ -186,7 +239,7 @@ except ValueError as error: print(error)
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".mp4"])
-def test_what_is_written_is_upright_and_has_its_colours(tmp_path, suffix):
+def test_written_video_keeps_orientation_and_colours(tmp_path, suffix):
     path = tmp_path / f"colours{suffix}"
     assert write_video(path, [CORNERS] * 3, fps=10) == 3
     image = next(read_frames(path)).image
@@ -195,7 +248,7 @@ def test_what_is_written_is_upright_and_has_its_colours(tmp_path, suffix):
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_video_that_an_error_ends_is_whole_as_far_as_it_came(tmp_path):
+def test_an_error_ends_a_video_with_the_frames_before_it(tmp_path):
     with pytest.raises(KeyboardInterrupt), VideoWriter(tmp_path / "cut.webm", 5) as video:
         for _ in range(7):
             video.write(CORNERS)
@@ -215,11 +268,11 @@ def test_video_that_cannot_be_written(tmp_path):
     with pytest.raises(MediaError, match="cannot be written"):
         write_video(tmp_path / "file" / "out.webm", [CORNERS])
     assert not (tmp_path / "none.webm").exists()
-    write_video(tmp_path / "odd.webm", [CORNERS[:63, :95]])  # the codec wants even sides
+    write_video(tmp_path / "odd.webm", [CORNERS[:63, :95]])  # the codec needs even sides
     assert next(read_frames(tmp_path / "odd.webm")).image.shape == (62, 94, 3)
 
 
-def test_what_is_a_video(tmp_path, monkeypatch):
+def test_which_arguments_are_videos(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert all(map(is_video, ["a.mp4", "B.MOV", "rtsp://camera/1", "http://camera/video", "0", "12"]))
     assert not any(map(is_video, ["photo.jpg", "folder", "ftp://x/y.jpg", "c:/photo.jpg", "-1"]))
@@ -228,29 +281,21 @@ def test_what_is_a_video(tmp_path, monkeypatch):
     assert not is_video("7") and not is_video("clips.mp4")
 
 
-def test_passwords_stay_out_of_names():
+def test_names_contain_no_passwords():
     assert public_name("rtsp://me:secret@10.0.0.7:554/live?x=1") == "rtsp://10.0.0.7:554/live?x=1"
     assert public_name("clip.mp4") == "clip.mp4" and public_name(0) == "camera 0"
 
 
-def test_smoothing_is_the_mean_of_the_last_seconds():
-    smoother = Smoother(2.0)
-    assert smoother.delay == 1.0
-    assert [smoother.add(t, n) for t, n in [(0, 10), (1, 20), (2, 30), (2.5, 40), (9, 100)]] == [10, 15, 25, 30, 100]
-
-
 class CameraServer:
-    """An MJPEG camera on loopback that gives `lives` frames each time it is asked, then hangs up."""
+    """A local MJPEG camera that sends as many frames as the next of `connections` says, then disconnects."""
 
-    def __init__(self, lives, pause=0.01):
-        turns = iter(lives)
-        asked = self.asked = []
+    def __init__(self, connections, pause=0.01):
+        connections = iter(connections)
         jpegs = [cv2.imencode(".jpg", np.full((48, 64, 3), shade, np.uint8))[1].tobytes() for shade in range(0, 256, 5)]
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self):
-                frames = next(turns, 0)
-                asked.append(frames)
+                frames = next(connections, 0)
                 if not frames:
                     self.send_error(503)
                     return
@@ -284,43 +329,43 @@ def reading_threads():
     return [t.name for t in threading.enumerate() if t.name.startswith("reading ")]
 
 
-def test_a_camera_that_dies_is_sought_again_and_then_given_up():
-    said = []
+def test_a_lost_camera_is_retried_and_then_given_up():
+    warnings = []
     with CameraServer([5, 5, 20, 0, 20]) as camera:  # the first two answer `probe`
         assert probe(camera.url).live
         frames = []
         with pytest.raises(MediaError, match=r"no frame for 0.6 s; check the camera"):
-            for frame in read_frames(camera.url, say=said.append, patience=0.6, back_off=(0.02, 0.05)):
+            for frame in read_frames(camera.url, warn=warnings.append, patience=0.6, back_off=(0.02, 0.05)):
                 frames.append(frame)
     times = [f.time for f in frames]
     assert len(frames) > 5 and times == sorted(times) and times[0] >= 0
-    assert said and all("127.0.0.1" in s and "secret" not in s and "trying again in 0.0" in s for s in said)
-    assert "lost" in said[0] and not reading_threads()
+    assert warnings and all("127.0.0.1" in w and "secret" not in w and "retrying in 0.0" in w for w in warnings)
+    assert "connection lost" in warnings[0] and not reading_threads()
 
 
-def test_a_slow_reader_gets_the_newest_frame_and_does_not_fall_behind():
+def test_a_slow_reader_gets_the_newest_frame():
     with CameraServer([5, 2000, 2000]) as camera:
         frames = read_frames(camera.url, patience=2, back_off=(0.05,))
         next(frames)
         time.sleep(0.5)
-        next(frames)  # the one that was waiting
+        next(frames)  # the frame that was waiting
         indices = [next(frames).index for _ in range(2)]
-        assert indices[0] > 15, "half a second of frames was left out"
+        assert indices[0] > 15, "half a second of frames was skipped"
         frames.close()
     assert not reading_threads()
 
 
 def test_a_camera_that_never_answers():
-    said = []
+    warnings = []
     began = time.monotonic()
     with pytest.raises(MediaError, match="camera"):
-        list(read_frames("http://127.0.0.1:9/none", say=said.append, patience=0.3, back_off=(0.1,)))
-    assert "no answer; trying again" in said[0] and time.monotonic() - began < 3
+        list(read_frames("http://127.0.0.1:9/none", warn=warnings.append, patience=0.3, back_off=(0.1,)))
+    assert "no answer; retrying in" in warnings[0] and time.monotonic() - began < 3
 
 
-def test_ctrl_c_while_a_lost_camera_is_waited_for():
-    frames = read_frames("http://127.0.0.1:9/none", say=lambda _: None, patience=60, back_off=(30,))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore Ctrl-C
+def test_ctrl_c_interrupts_the_wait_for_a_lost_camera():
+    frames = read_frames("http://127.0.0.1:9/none", warn=lambda _: None, patience=60, back_off=(30,))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore Ctrl-C
     began = time.monotonic()
     try:
         threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
@@ -331,15 +376,15 @@ def test_ctrl_c_while_a_lost_camera_is_waited_for():
     assert time.monotonic() - began < 3 and not reading_threads()
 
 
-def test_a_camera_that_is_connected_and_says_nothing(monkeypatch):
-    monkeypatch.setattr(video, "TIMEOUT", 0.2)
+def test_a_camera_that_accepts_the_connection_and_sends_nothing(monkeypatch):
+    monkeypatch.setattr(video_stream, "TIMEOUT", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for scheme in ("rtsp", "http"):
             with pytest.raises(MediaError, match="no frame for 0.5 s"):
                 list(
                     read_frames(
                         f"{scheme}://127.0.0.1:{silent.getsockname()[1]}/live",
-                        say=lambda _: None,
+                        warn=lambda _: None,
                         patience=0.5,
                         back_off=(0.1,),
                     )
@@ -347,15 +392,15 @@ def test_a_camera_that_is_connected_and_says_nothing(monkeypatch):
     assert not reading_threads()
 
 
-def test_what_fails_in_the_reading_thread_is_raised_here():
-    def say(message):
+def test_errors_of_the_reading_thread_reach_the_reader():
+    def warn(message):
         raise RuntimeError(message)
 
     with pytest.raises(RuntimeError, match="no answer"):
-        list(read_frames("http://127.0.0.1:9/none", say=say))
+        list(read_frames("http://127.0.0.1:9/none", warn=warn))
 
 
-def test_a_file_on_the_network_ends_once(clips):
+def test_a_file_on_the_network_is_read_once(clips):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def log_message(self, *_):
             pass

@@ -261,9 +261,9 @@ def spoil_setting(folder):
         (lambda folder: (folder / "model.safetensors").unlink(), "No such file"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 200), "header"),
         (lambda folder: (folder / "config.json").write_text("{"), "line 1"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "not a table"),
-        (lambda folder: (folder / "config.json").write_text('{"width": "wide"}'), ""),
-        (spoil_setting, "unknown model settings: depth"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "it takes a table of settings"),
+        (lambda folder: (folder / "config.json").write_text('{"width": "wide"}'), "width is 'wide'; it takes"),
+        (spoil_setting, "model settings: unknown setting depth"),
         (spoil_other_network, "head.mask.0.0.weight"),
         (spoil_shape, "head.density.0.0.bias"),
     ],
@@ -280,6 +280,6 @@ def test_a_bad_checkpoint_is_a_one_line_error_that_names_it(tmp_path, spoil, sai
 
 
 def test_unknown_model_settings_are_named():
-    with pytest.raises(ValueError, match="unknown model settings: color, depth"):
+    with pytest.raises(ValueError, match="model settings: unknown setting color, depth; known: backbone, "):
         config_from_dict({"depth": 1, "color": 2, "width": 3})
     assert config_from_dict({"mean": [1.0], "std": [2.0]}).mean == (1.0,)

@@ -1,4 +1,4 @@
-"""Regions: people are shared out by exact area, four points give square metres, and each bad file gets a clear line."""
+"""Regions: people are divided by exact area, ground points give square metres, bad files get one clear line."""
 
 import json
 import math
@@ -8,12 +8,12 @@ import pytest
 import shapely
 from shapely import MultiPolygon, Polygon
 
-from headcount.regions.counting import RegionCount, count_regions, plan, regions_columns, regions_row
-from headcount.regions.drawing import draw_regions
+from headcount.regions.counting import count_regions, plan_regions, regions_columns, regions_row
+from headcount.regions.ground import homography, project
 from headcount.regions.region import Region, RegionError, read_regions
 
 SQUARE = [[10, 10], [50, 10], [50, 50], [10, 50]]
-ROAD = {"picture": [[100, 400], [500, 400], [400, 200], [200, 200]], "metres": [[0, 0], [8, 0], [8, 30], [0, 30]]}
+ROAD = {"image": [[100, 400], [500, 400], [400, 200], [200, 200]], "metres": [[0, 0], [8, 0], [8, 30], [0, 30]]}
 
 
 def crowd(h, w, seed=0):
@@ -37,7 +37,7 @@ def count(polygon, density, stride, width, height):
     ("width", "height", "stride"),
     [(640, 480, 8), (637, 475, 8), (1001, 17, 8), (300, 200, 5.93), (7, 5, 8), (4096, 2160, 8)],
 )
-def test_regions_that_partition_the_picture_sum_to_the_count(width, height, stride):
+def test_regions_that_partition_the_image_sum_to_the_count(width, height, stride):
     density = crowd(math.ceil(height / stride), math.ceil(width / stride))
     frame = shapely.box(0, 0, width, height)
     seeds = shapely.MultiPoint(np.random.default_rng(1).random((30, 2)) * (width, height))
@@ -47,15 +47,15 @@ def test_regions_that_partition_the_picture_sum_to_the_count(width, height, stri
     assert sum(c.count for c in counts) == pytest.approx(density.sum(dtype=np.float64), rel=1e-5)
 
 
-def test_a_triangle_gets_what_a_fine_grid_says():
+def test_a_triangle_gets_what_a_fine_grid_gives():
     density, triangle = crowd(30, 40), Polygon([(31, 22), (290, 71), (117, 231)])
     x, y = (np.arange(0.05, n, 0.1) for n in (320, 240))
-    inside = shapely.contains_xy(triangle, *np.meshgrid(x, y))  # (2400, 3200), 80 x 80 to a cell
+    inside = shapely.contains_xy(triangle, *np.meshgrid(x, y))  # (2400, 3200), 80 x 80 per cell
     expected = (density * inside.reshape(30, 80, 40, 80).mean(axis=(1, 3))).sum()
     assert count(triangle, density, 8, 320, 240) == pytest.approx(expected, rel=1e-4)
 
 
-def test_evenly_spread_people_follow_the_area_whatever_the_shape():
+def test_evenly_spread_people_follow_the_area_of_any_shape():
     density = np.full((60, 80), 0.5, np.float32)  # a person per 128 pixels
     ring = Polygon(shapely.Point(300, 200).buffer(150).exterior, [shapely.Point(310, 190).buffer(99.3).exterior])
     two = MultiPolygon([shapely.box(3, 4, 60.5, 70.25), shapely.Point(500, 300).buffer(80)])
@@ -63,7 +63,7 @@ def test_evenly_spread_people_follow_the_area_whatever_the_shape():
         assert count(polygon, density, 8, 640, 480) == pytest.approx(polygon.area / 128, rel=1e-5)
 
 
-def test_people_of_a_hole_and_of_the_gap_between_two_parts_are_elsewhere():
+def test_people_in_a_hole_or_between_two_parts_are_not_counted():
     density = np.zeros((30, 30), np.float32)
     density[10, 10] = 5  # pixels 80 to 88
     ring = Polygon([(0, 0), (240, 0), (240, 240), (0, 240)], [[(72, 72), (96, 72), (96, 96), (72, 96)]])
@@ -71,7 +71,7 @@ def test_people_of_a_hole_and_of_the_gap_between_two_parts_are_elsewhere():
     assert [count(p, density, 8, 240, 240) for p in (ring, parts, ring.convex_hull)] == [0, 0, 5]
 
 
-def test_fractions_are_pixels_of_any_size():
+def test_fractions_fit_any_size():
     corners = np.array([(0.1, 0.2), (0.9, 0.3), (0.5, 1.0)])
     everywhere = Region("everywhere", Polygon(corners), fractions=True)
     for width, height in ((640, 480), (333, 500)):
@@ -80,45 +80,48 @@ def test_fractions_are_pixels_of_any_size():
         assert count_regions([everywhere], density, 8, width, height)[0].count == pytest.approx(here, rel=1e-6)
 
 
-def test_people_of_a_cell_over_the_edge_are_inside_the_picture():
+def test_people_of_a_cell_over_the_edge_are_inside_the_image():
     density = np.zeros((2, 3), np.float32)
-    density[1, 2] = 6  # pixels 16 to 24 and 8 to 16, of which the picture has 4 x 2
+    density[1, 2] = 6  # pixels 16 to 24 and 8 to 16, of which the image has 4 x 2
     assert count(shapely.box(0, 0, 20, 10), density, 8, 20, 10) == pytest.approx(6)
     assert count(shapely.box(18, 0, 99, 99), density, 8, 20, 10) == pytest.approx(3)
     assert count(shapely.box(0, 0, 17, 99), density, 8, 20, 10) == pytest.approx(1.5)
 
 
-def test_a_cell_that_rounding_puts_beyond_the_picture_keeps_its_people():
+def test_a_cell_that_rounding_puts_beyond_the_edge_keeps_its_people():
     density = np.ones((3, 2), np.float32)  # the third row starts at pixel 16.4 of 16
     assert count(shapely.box(0, 0, 16, 16), density, 8.2, 16, 16) == pytest.approx(6)
     assert count(shapely.box(0, 8.2, 16, 16), density, 8.2, 16, 16) == pytest.approx(4)
 
 
-def test_what_is_outside_the_picture_counts_nobody():
+def test_nobody_is_counted_outside_the_image():
     density = crowd(30, 40)
     assert count(shapely.box(-50, -50, 500, 120), density, 8, 320, 240) == pytest.approx(density[:15].sum(), rel=1e-6)
     assert count(shapely.box(100, 239, 200, 999), density, 8, 320, 240) > 0
     for outside in (shapely.box(400, 0, 500, 100), shapely.box(320, 0, 500, 100)):
-        with pytest.raises(RegionError, match='"here": .* outside the picture of 320x240; give'):
+        with pytest.raises(RegionError, match='"here": .* outside the image of 320x240; give'):
             count(outside, density, 8, 320, 240)
 
 
 def test_frames_share_one_plan():
     here = [Region("a", shapely.box(3, 3, 99, 77), max=5), Region("b", Polygon([(0, 0), (90, 30), (30, 90)]))]
-    plan.cache_clear()
+    plan_regions.cache_clear()
     first = count_regions(here, crowd(15, 20), 8, 160, 120)
     again = count_regions([Region("a", shapely.box(3, 3, 99, 77), max=5), here[1]], crowd(15, 20), 8, 160, 120)
     other = count_regions(here, crowd(15, 20, seed=1), 8, 160, 120)
     assert first == again and first != other
-    assert plan.cache_info()[:2] == (2, 1)  # hits, misses
+    assert plan_regions.cache_info()[:2] == (2, 1)  # hits, misses
 
 
 # The ground
 
 
 def camera(metres):
-    """Where points (N,2) of the ground are in a picture of 640x480: 5 m up, tilted down by 25 degrees, focal length
-    500 pixels. X is to the right, Y away from the camera's foot."""
+    """Project points (N,2) of the ground into an image of 640x480.
+
+    The camera is 5 m up, tilted down by 25 degrees, with a focal length of 500 pixels. X is to the right, Y away from
+    the foot of the camera.
+    """
     x, away = np.asarray(metres, float).T
     cos, sin = np.cos(np.radians(25)), np.sin(np.radians(25))
     depth = away * cos + 5 * sin
@@ -129,18 +132,21 @@ def seen(metres):
     return Polygon(camera(metres))
 
 
-PLANE = tuple(
-    (tuple(point), corner)
-    for corner in [(-2.0, 6.0), (2.0, 6.0), (2.0, 12.0), (-2.0, 12.0)]
-    for point in camera([corner]).tolist()
-)
+def pairs_of(metres):
+    """The ground points of a region that are at these places."""
+    return tuple(zip(map(tuple, camera(metres).tolist()), map(tuple, metres), strict=True))
+
+
+CORNERS = [(-2.0, 6.0), (2.0, 6.0), (2.0, 12.0), (-2.0, 12.0)]
+MORE = [(0.0, 9.0), (-1.0, 7.0), (1.0, 7.5), (1.0, 11.0), (-1.5, 10.0), (0.5, 6.5), (2.0, 9.0), (-2.0, 9.0)]
+PLANE = pairs_of(CORNERS)
 
 
 def area(polygon, ground=PLANE, **more):
     return count_regions([Region("here", polygon, ground=ground, **more)], crowd(60, 80), 8, 640, 480)[0].area
 
 
-def test_square_metres_follow_from_four_points():
+def test_four_points_give_square_metres():
     assert area(seen([(-3, 7), (3, 7), (3, 15), (-3, 15)])) == pytest.approx(48, rel=1e-6)
     assert area(seen([(-1, 7), (0.5, 7), (0.5, 9), (1, 9), (1, 10), (-1, 10)])) == pytest.approx(5, rel=1e-6)
     outer, hole = camera([(-3, 7), (3, 7), (3, 15), (-3, 15)]), camera([(-1, 8), (1, 8), (1, 9), (-1, 9)])
@@ -157,12 +163,71 @@ def test_metres_may_be_map_coordinates_and_points_fractions():
     assert area(Polygon(shapely.get_coordinates(square) / (640, 480)), small, fractions=True) == pytest.approx(48)
 
 
-def test_only_the_ground_in_the_picture_is_measured():
+def exact_homography(pairs):
+    """The homography through exactly four pairs, from its eight linear equations."""
+    rows, ends = [], []
+    for (x, y), (east, north) in pairs:
+        rows += [[x, y, 1, 0, 0, 0, -x * east, -y * east], [0, 0, 0, x, y, 1, -x * north, -y * north]]
+        ends += [east, north]
+    return np.append(np.linalg.solve(np.array(rows), np.array(ends)), 1).reshape(3, 3)
+
+
+def test_four_points_are_met_exactly():
+    pairs = np.array(pairs_of([(-2.0, 6.0), (2.5, 6.5), (2.0, 12.0), (-3.0, 11.0)]))
+    corners = camera([(-3, 7), (3, 7), (3, 15), (-3, 15)])
+    metres, w = project(homography(pairs), corners)
+    expected, _ = project(exact_homography(pairs), corners)
+    assert metres + pairs[:, 1].mean(0) == pytest.approx(expected, abs=1e-5)
+    assert (w > 0).all()
+    middle = pairs[:, 0].mean(0, keepdims=True)
+    assert project(homography(pairs), middle)[1] == pytest.approx(1)
+
+
+def test_more_exact_points_change_nothing():
+    square = seen([(-3, 7), (3, 7), (3, 15), (-3, 15)])
+    for count in (5, 8, 12):
+        assert area(square, pairs_of((CORNERS + MORE)[:count])) == pytest.approx(48, rel=1e-6)
+
+
+@pytest.mark.parametrize("plane", ["image", "metres"])
+def test_more_points_reduce_the_error_of_noisy_ones(plane):
+    """Points that are off by 1 pixel or by 5 cm: the error falls about as the square root of their number."""
+    square = seen([(-1.5, 7), (1.5, 7), (1.5, 11), (-1.5, 11)])
+    grid = [(x, y) for y in (6.0, 12.0, 8.0, 10.0) for x in (-2.0, 2.0, -0.7, 0.7)]
+    four = [grid[i] for i in (0, 1, 4, 5)]
+    random = np.random.default_rng(0)
+
+    def error(places):
+        errors = []
+        for _ in range(60):
+            pairs = np.array(pairs_of(places))
+            pairs[:, 0 if plane == "image" else 1] += random.normal(
+                0, 1 if plane == "image" else 0.05, (len(places), 2)
+            )
+            ground = tuple((tuple(point), tuple(metres)) for point, metres in pairs.tolist())
+            errors.append(area(square, ground) - 12)
+        return np.sqrt(np.mean(np.square(errors)))
+
+    assert error(grid) < 0.75 * error(four)
+
+
+def test_points_in_a_line_are_allowed_if_four_others_are_not():
+    square = seen([(-1.5, 7), (1.5, 7), (1.5, 11), (-1.5, 11)])
+    grid = [(x, y) for y in (6.0, 9.0, 12.0) for x in (-2.0, 0.0, 2.0)]
+    assert area(square, pairs_of(grid)) == pytest.approx(12, rel=1e-6)
+    line_and_one = [(x, 6.0) for x in (-2.0, -1.0, 0.0, 1.0, 2.0)] + [(0.0, 12.0)]
+    with pytest.raises(RegionError, match="ground: points 1, 2, 3 of image are in a line"):
+        area(square, pairs_of(line_and_one))
+    with pytest.raises(RegionError, match="ground: must be 4 to 20 pairs"):
+        area(square, pairs_of([(x, y) for x in (-2.0, -1.0, 0.0) for y in np.arange(6.0, 13.0)]))
+
+
+def test_only_the_ground_in_the_image_is_measured():
     left, right = camera([(-3, 7), (3, 7)])[:, 0]
     assert left > 0 and right < 640
     bottom = 5 * np.cos(np.radians(25)) / np.sin(np.radians(25)), 5  # where the middle row, y = 240, meets the ground
     whole = seen([(-1, bottom[0]), (1, bottom[0]), (1, 20), (-1, 20)])
-    moved = shapely.transform(whole, lambda corners: corners - (0, 240 - 480))  # that edge is now the picture's
+    moved = shapely.transform(whole, lambda corners: corners - (0, 240 - 480))  # that edge is now the image's
     ground = tuple(((x, y + 240), metres) for (x, y), metres in PLANE)
     longer = Polygon([*shapely.get_coordinates(moved)[[2, 3]], (-300, 2000), (900, 2000)])
     clipped = longer & shapely.box(0, 0, 640, 480)
@@ -170,7 +235,7 @@ def test_only_the_ground_in_the_picture_is_measured():
     assert area(moved, ground) == pytest.approx(2 * (20 - bottom[0]), rel=1e-6)
 
 
-def test_no_area_as_far_as_the_horizon():
+def test_no_area_at_the_horizon():
     horizon = 240 - 500 * np.tan(np.radians(25))  # y = 7
     for top in (horizon - 5, horizon, horizon + 0.01):
         with pytest.raises(RegionError, match='"here": reaches the horizon .* end it nearer'):
@@ -188,7 +253,7 @@ PLANE_BELOW = (
 )
 
 
-def test_people_per_square_metre_and_too_many():
+def test_people_per_square_metre_and_maxima():
     density = np.full((60, 80), 0.1, np.float32)
     box = shapely.box(0, 0, 320, 480)
     known, full, roomy, plain = count_regions(
@@ -320,13 +385,15 @@ def feature(geometry, **properties):
         (feature({"type": "Polygon", "coordinates": [SQUARE, [[90, 90], [99, 90], [99, 99]]]}), "hole lies outside"),
         ({"type": "Feature", "geometry": None, "properties": None}, "region 1: has no name"),
         (one(ground=[1, 2]), "ground must be"),
-        (one(ground={"picture": ROAD["picture"]}), "ground must be"),
-        (ground(metres=[[0, 0], [8, 0], [8, 30]]), "ground: metres must be four points"),
-        (ground(picture=[[0, 0], [8, 0], [8, 30], [None, 3]]), "ground: picture must be four points"),
-        (ground(picture=[[0, 0], [50, 50], [100, 100], [0, 90]]), "ground: points 1, 2, 3 of picture are in a line"),
+        (one(ground={"image": ROAD["image"]}), "ground must be"),
+        (ground(metres=[[0, 0], [8, 0], [8, 30]]), "ground: metres must be 4 to 20 points"),
+        (ground(image=[[x, x * x] for x in range(21)]), "ground: image must be 4 to 20 points"),
+        (ground(image=[[0, 0], [8, 0], [8, 30], [None, 3]]), "ground: image must be 4 to 20 points"),
+        (ground(image=[*ROAD["image"], [300, 300]]), "ground: image has 5 points, metres 4; give the same"),
+        (ground(image=[[0, 0], [50, 50], [100, 100], [0, 90]]), "ground: points 1, 2, 3 of image are in a line"),
         (ground(metres=[[0, 0], [8, 0], [8, 30], [8, 30]]), "ground: points 1, 3, 4 of metres are in a line"),
-        (ground(metres=[[0, 0], [8, 0], [0, 30], [8, 30]]), "ground: picture and metres .* in different orders"),
-        (ground(picture=[[0, 0], [1, 0], [1, 1], [0, 1]]), "ground: is all in one pixel; did you mean fractions"),
+        (ground(metres=[[0, 0], [8, 0], [0, 30], [8, 30]]), "ground: image and metres .* in different orders"),
+        (ground(image=[[0, 0], [1, 0], [1, 1], [0, 1]]), "ground: is all in one pixel; did you mean fractions"),
     ],
 )
 def test_a_bad_file_gets_one_line(tmp_path, data, says):
@@ -349,7 +416,7 @@ def test_a_region_made_in_python_is_checked_too():
             Region("here", bad)
 
 
-# What is shown
+# Columns of a table
 
 
 def test_columns_hold_what_is_known_and_never_collide():
@@ -360,29 +427,3 @@ def test_columns_hold_what_is_known_and_never_collide():
     assert columns == list(row) and len(set(columns)) == 5
     assert row["region: count"] == 0.39 and row["region per m2: over: count"] == 0.0977
     assert row["region over: per m2: count"] == 0
-
-
-def test_outlines_and_labels_are_drawn():
-    image = np.full((480, 640, 3), 120, np.uint8)
-    zone = Region("stage", shapely.box(200, 100, 500, 400), max=50)
-    calm, full = (draw_regions(image, [RegionCount("stage", n, None, None, 50, n > 50)], [zone]) for n in (12, 70))
-    assert (image == 120).all()  # the picture itself is not painted on
-    assert (calm[:90] == 120).all() and (calm[120:180, 220:480] == 120).all()  # away from the outline and its label
-    assert calm[250, 200].min() > 180 and calm[250, 197:204].min() < 60  # light on dark
-    red = full[250, 200].astype(int)
-    assert red[0] > red[1] + 80 and (calm[200:300, 300:400] != 120).any()
-    assert (calm[200:300, 300:400] != full[200:300, 300:400]).any()
-
-
-def test_a_label_is_beside_a_region_that_is_smaller():
-    image = np.full((480, 640, 3), 120, np.uint8)
-    picture = draw_regions(image, [RegionCount("door", 3)], [Region("door", shapely.box(300, 300, 320, 320))])
-    assert (picture[305:315, 305:315] == 120).all() and (picture[250:290, 290:330] != 120).any()
-
-
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (9, 300), (40, 60), (2160, 3840)])
-def test_any_size_of_picture_can_be_drawn_on(height, width):
-    names = ("a", "caf\u00e9 " * 30)
-    zones = [Region(name, Polygon([(0, 0), (1, 0.2), (0.3, 1)]), fractions=True) for name in names]
-    counts = [RegionCount(name, 1234.5, 80.0, 15.4, 1000, True) for name in names]
-    assert draw_regions(np.zeros((height, width, 3), np.uint8), counts, zones).shape == (height, width, 3)

@@ -10,7 +10,7 @@ from torch import nn
 from headcount.models.counting_model import CountingModel, ModelConfig, Output
 from headcount.reproduction.diagnostics import feature_maps, gradient_norms, mask_iou, most_varied
 from headcount.training.config import DataConfig
-from headcount.training.dataset import Batch, Crops, Picture, make_picture
+from headcount.training.dataset import Batch, Crops, TrainingImage, make_training_image
 from headcount.training.losses import CountLoss, LossConfig
 from headcount.training.targets import mask_map
 
@@ -26,7 +26,7 @@ def network(fusion: str, **settings) -> CountingModel:
 
 def crops(stride: int = 4) -> Batch:
     """Two training crops."""
-    source = Crops([(1.0, [make_picture(PHOTO, HEADS, CONFIG, "noise")])], CONFIG, stride, seed=0)
+    source = Crops([(1.0, [make_training_image(PHOTO, HEADS, CONFIG, "noise")])], CONFIG, stride, seed=0)
     return torch.utils.data.default_collate([source[0], source[1]])
 
 
@@ -100,11 +100,11 @@ class Painted(nn.Module):
         return Output(torch.zeros_like(white), white / 255 - 0.5)
 
 
-def painted(points: np.ndarray, shift: int = 0, radius: float = 3.0) -> Picture:
+def painted(points: np.ndarray, shift: int = 0, radius: float = 3.0) -> TrainingImage:
     """An image of `points` that is white on their true mask, moved `shift` cells to the right."""
     mask = mask_map(torch.from_numpy(points), 48, 80, 4, radius).numpy()
     image = np.kron(np.roll(mask, shift, axis=1), np.ones((4, 4)))[..., None].repeat(3, axis=2) * 255
-    return make_picture(image.astype(np.uint8), points, CONFIG, "painted")
+    return make_training_image(image.astype(np.uint8), points, CONFIG, "painted")
 
 
 ONE = np.array([[22, 22]], np.float32)  # radius 3: pixels 19 to 25, cells 4 to 6, so a square of 3 x 3
@@ -132,7 +132,7 @@ def test_only_the_region_of_interest_counts():
     shifted = painted(ONE, 2)  # right in cells 6, wrong in 4, 5 (missed) and 7, 8 (invented)
     region = np.zeros((48, 80), np.uint8)
     region[:, 24:] = 1  # cells 6 and on
-    assert mask_iou(Painted(), [shifted._replace(inside=region)], CONFIG) == pytest.approx(3 / 9)
+    assert mask_iou(Painted(), [shifted._replace(roi=region)], CONFIG) == pytest.approx(3 / 9)
 
 
 def test_small_images_are_measured_enlarged():
@@ -148,7 +148,7 @@ def test_a_network_without_a_mask_has_no_iou(fusion):
 
 def test_a_real_network_is_measured_in_evaluation_mode_and_keeps_its_own():
     model = network("feature_gt").train()  # in training mode it would need the true mask
-    assert 0 <= mask_iou(model, [make_picture(PHOTO, HEADS, CONFIG, "noise")], CONFIG) <= 1
+    assert 0 <= mask_iou(model, [make_training_image(PHOTO, HEADS, CONFIG, "noise")], CONFIG) <= 1
     assert model.training
 
 

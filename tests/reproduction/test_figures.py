@@ -51,7 +51,8 @@ def test_the_panels_of_a_row_share_the_colours_of_the_truth():
     panels = dict(comparison_panels(Comparison(photo(), HEADS, {"same": (cells, 4), "half": (cells / 2, 4)})))
     np.testing.assert_array_equal(panels["same: 3"], panels["ground truth: 3"])
     assert panels["half: 2"].sum() < 0.8 * panels["ground truth: 3"].sum()
-    np.testing.assert_array_equal(panels["ground truth: 3"], heatmap.heat(cells, 96, 128, stride=4))  # its own peak
+    own_peak = heatmap.heatmap_image(cells, 96, 128, stride=4)
+    np.testing.assert_array_equal(panels["ground truth: 3"], own_peak)
 
 
 def test_an_image_without_people_is_a_row_too():
@@ -97,8 +98,8 @@ def test_figure_5_colours_each_map_over_its_own_range():
     for scale in (1, 1000):
         caption, panel = figures.map_panel("ramp", ramp * scale, photo())
         assert panel.shape == (96, 128, 3)
-        assert (panel[:, 0] == heatmap.colours(np.zeros((1, 1)))[0, 0]).all()
-        assert (panel[:, -1] == heatmap.colours(np.ones((1, 1)))[0, 0]).all()
+        assert (panel[:, 0] == heatmap.colour_map(np.zeros((1, 1)))[0, 0]).all()
+        assert (panel[:, -1] == heatmap.colour_map(np.ones((1, 1)))[0, 0]).all()
         assert caption == ("ramp, -3 to 5" if scale == 1 else "ramp, -3e+03 to 5e+03")
     sheet = figure5(photo(), {"ramp": ramp, "flat": np.full((12, 16), 0.5, np.float32)})
     shown = [(photo(), "input"), map_pair("ramp", ramp), map_pair("flat", np.full((12, 16), 0.5, np.float32))]

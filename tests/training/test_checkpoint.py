@@ -1,4 +1,4 @@
-"""What a run keeps survives a kill at every file operation, damage, and a full disk."""
+"""The saved state and the checkpoints survive a kill at every file operation, and damage."""
 
 import os
 import signal
@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import load, save
@@ -31,8 +32,11 @@ def bias(folder: Path) -> float:
 
 
 def killed_at_each_file_operation(folder: Path, action: Callable[[], None]) -> Iterator[None]:
-    """Do it in a child that is killed as it opens, renames or removes its first file in `folder`, its second and so on
-    until one is done; between them the caller looks, and restores."""
+    """Run `action` in children that are killed at their first file operation in `folder`, their second, and so on.
+
+    Opening, renaming and removing files are operations. After each child the caller inspects and restores the folder.
+    The last child finishes.
+    """
     for deadline in count(1):
         if not (child := os.fork()):
             left = deadline
@@ -66,7 +70,7 @@ def test_a_kill_at_any_moment_leaves_the_new_state_or_the_old_one(tmp_path):
         numbers, tensors, _ = checkpoint.read(tmp_path)
         assert tensors["model.weight"].unique().tolist() == [tensors["optimizer.0.step"].item()] == [numbers["step"]]
         seen.append(numbers["step"])
-        checkpoint.write(tmp_path, *state_of(4))  # the next one is not troubled by what the killed one left
+        checkpoint.write(tmp_path, *state_of(4))  # what the killed process left does not disturb the next save
         assert checkpoint.read(tmp_path)[0] == {"step": 4} and not list(tmp_path.glob("*.new"))
         for file, content in kept.items():
             file.write_bytes(content)
@@ -84,8 +88,8 @@ def test_a_kill_at_any_moment_leaves_the_new_checkpoint_or_the_old_one(tmp_path)
     assert set(seen) == {2, 3} and seen == sorted(seen)
 
 
-def test_weights_never_stand_beside_the_settings_of_another_network(tmp_path):
-    """Both of one network, or no checkpoint: never a count by the wrong rule."""
+def test_weights_are_never_combined_with_the_settings_of_another_network(tmp_path):
+    """There are the files of one network, or no checkpoint: never a count by the wrong rule."""
     seen, new = set(), model_of(3, min_side=448)
     old = model_of(2)
     save(old, tmp_path)
@@ -98,14 +102,14 @@ def test_weights_never_stand_beside_the_settings_of_another_network(tmp_path):
     assert seen == {(2, 0), (3, 448)}
 
 
-def test_what_was_damaged_is_not_kept_in_the_place_of_the_good_one(tmp_path):
+def test_a_damaged_state_does_not_replace_the_good_one(tmp_path):
     for step in (1, 2):
         checkpoint.write(tmp_path, *state_of(step))
     content = bytearray((tmp_path / "state.safetensors").read_bytes())
-    content[-100] ^= 1  # a bit of a weight: safetensors itself does not see it
+    content[-100] ^= 1  # one bit of a weight, which safetensors itself does not notice
     (tmp_path / "state.safetensors").write_bytes(content)
-    numbers, _, wrong = checkpoint.read(tmp_path)
-    assert numbers == {"step": 1} and "state.safetensors: is damaged" in wrong and "\n" not in wrong
+    numbers, _, problem = checkpoint.read(tmp_path)
+    assert numbers == {"step": 1} and "state.safetensors: is damaged" in problem and "\n" not in problem
     checkpoint.set_aside(tmp_path)
     checkpoint.write(tmp_path, *state_of(2))
     assert (checkpoint.read(tmp_path)[0], checkpoint.read(tmp_path)[2]) == ({"step": 2}, "")
@@ -114,14 +118,12 @@ def test_what_was_damaged_is_not_kept_in_the_place_of_the_good_one(tmp_path):
     (tmp_path / "state.before.safetensors").unlink()
     with pytest.raises(TrainError, match=r"state\.safetensors: cannot be read .*; start a new run in another folder"):
         checkpoint.read(tmp_path)
-    checkpoint.forget(tmp_path)
+    checkpoint.delete(tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_a_state_without_a_checksum_can_be_read(tmp_path):
-    """As it was written before there were checksums."""
-    from safetensors.torch import save_file
-
-    save_file({"model.weight": torch.ones(3)}, tmp_path / "state.safetensors", metadata={"numbers": '{"step": 5}'})
-    numbers, tensors, wrong = checkpoint.read(tmp_path)
-    assert (numbers, tensors["model.weight"].tolist(), wrong) == ({"step": 5}, [1, 1, 1], "")
+@pytest.mark.parametrize("metadata", [None, {"numbers": '{"step": 5}'}, {"checksum": "0"}])
+def test_a_file_without_numbers_or_checksum_is_no_state(tmp_path, metadata):
+    save_file({"model.weight": torch.ones(3)}, tmp_path / "state.safetensors", metadata=metadata)
+    with pytest.raises(TrainError, match=r"state\.safetensors: cannot be read"):
+        checkpoint.read(tmp_path)

@@ -1,13 +1,27 @@
-"""Recipes: the dataclasses are the schema, and what does not fit them is named in a line."""
+"""Recipes are read into dataclasses, and every setting that does not fit is named in one line."""
 
+import inspect
 import json
-from dataclasses import asdict, replace
+import re
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 import torch
 
 from headcount.models.counting_model import CountingModel
-from headcount.training.config import RECIPES, SetConfig, TrainConfig, TrainError, from_dict, load_recipe, override
+from headcount.training.augmentation import AugmentationConfig
+from headcount.training.config import (
+    RECIPES,
+    DataConfig,
+    SetConfig,
+    TrainConfig,
+    TrainError,
+    check_same,
+    load_recipe,
+    override,
+    parse_config,
+)
+from headcount.training.losses import LossConfig
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECIPES.glob("*.toml")))
@@ -17,8 +31,8 @@ def test_every_recipe_loads_builds_its_network_and_names_no_test_split(name):
     with torch.device("meta"):
         model = CountingModel(recipe.model)
     assert all(side % model.pad == 0 for side in recipe.data.crop)
-    assert all("test" not in split for one in recipe.sets.values() for split in (one.train, one.val))
-    from_dict(TrainConfig, json.loads(json.dumps(asdict(recipe))), name)  # as run.json will have it
+    assert all("test" not in split for dataset in recipe.sets.values() for split in (dataset.train, dataset.val))
+    assert parse_config(json.loads(json.dumps(asdict(recipe))), name) == recipe  # as run.json holds it
 
 
 def test_a_recipe_is_a_toml_file_of_the_dataclasses(tmp_path):
@@ -35,12 +49,15 @@ def test_a_recipe_is_a_toml_file_of_the_dataclasses(tmp_path):
         ("stepz = 9", "mine.toml: unknown setting stepz; known: adam_epochs, batch"),
         ("[model]\ndepth = 9", r"mine.toml \[model\]: unknown setting depth"),
         ("[sets.a]\nformatt = 'csv'", r"\[sets.a\]: unknown setting formatt"),
-        ("steps = 'many'", "steps is 'many'; it takes int"),
-        ("imagenet = 1", "imagenet is 1; it takes bool"),
-        ("lr = true", "lr is True; it takes float"),
-        ("model = 3", "is 3, where a table of settings belongs"),
-        ("sets = 3", "is 3, where a table of settings belongs"),
-        ("[data]\ncrop = 64", "crop is 64; it takes tuple"),
+        ("steps = 'many'", "mine.toml: steps is 'many'; it takes an integer"),
+        ("imagenet = 1", "imagenet is 1; it takes true or false"),
+        ("lr = true", "lr is True; it takes a number"),
+        ("model = 3", "model is 3; it takes a table of settings"),
+        ("sets = 3", "sets is 3; it takes a table of settings"),
+        ("[data]\ncrop = 64", "data.crop is 64; it takes a list of 2 integers"),
+        ("[data]\ncrop = ['a', 'b']", r"mine.toml: data.crop\[0\] is 'a'; it takes an integer"),
+        ("[data]\nscale = [1.0]", r"data.scale is \[1.0\]; it takes a list of 2 numbers"),
+        ("[sets.a]\nshare = 'half'", "sets.a.share is 'half'; it takes a number"),
         ("steps = ", "not valid TOML"),
     ],
 )
@@ -51,7 +68,7 @@ def test_a_wrong_recipe_is_a_one_line_error(tmp_path, text, said):
     assert "\n" not in str(caught.value)
 
 
-def test_an_unknown_recipe_is_told_which_there_are():
+def test_an_unknown_recipe_lists_the_known_ones():
     with pytest.raises(TrainError, match="no such recipe; give a TOML file or one of: .*headcount-large"):
         load_recipe("headcount-bass")
 
@@ -62,24 +79,49 @@ def test_settings_are_overridden_by_name():
     assert (changed.steps, changed.model.fusion, changed.data.crop) == (10, "plain", (64, 32))
     assert changed.sets["set"].share == 0.5 and changed.lr == 1
     assert asdict(replace(changed, steps=6)).keys() == asdict(config).keys()
-    assert config.steps == 6 and config.model.fusion == "feature_posterior"  # a copy was changed
+    assert config.steps == 6 and config.model.fusion == "feature_posterior"  # only the copy changed
     for wrong in ("stepz=1", "model.depth=1", "steps", "steps.more=1", "sets.other.share=1", "model=plain"):
         with pytest.raises(TrainError, match="^--set"):
             override(config, [wrong])
-    with pytest.raises(TrainError, match="steps is 'many'"):
+    with pytest.raises(TrainError, match="--set: steps is 'many'; it takes an integer"):
         override(config, ["steps=many"])
+    with pytest.raises(TrainError, match=r"--set: data.crop\[0\] is 'a'; it takes an integer"):
+        override(config, ["data.crop=['a','b']"])
 
 
-def test_a_recipe_on_top_of_another_says_only_what_differs(tmp_path):
+def test_a_recipe_changes_only_what_differs_from_its_base(tmp_path):
     (tmp_path / "base.toml").write_text("steps = 9\n[model]\nwidth = 8\nfusion = 'plain'\n[sets.a]\n[sets.b]\n")
     (tmp_path / "row.toml").write_text("base = 'base'\nlr = 0.5\n[model]\nfusion = 'feature_gt'\n[sets.c]\n")
     config = load_recipe(tmp_path / "row.toml")
     assert (config.steps, config.lr, config.model.width, config.model.fusion) == (9, 0.5, 8, "feature_gt")
-    assert list(config.sets) == ["c"]  # a recipe that names its data sets means these and no others
+    assert list(config.sets) == ["c"]  # the data sets of a recipe replace those of its base
 
 
 @pytest.mark.parametrize("base, said", [("row", "not based on this one"), (3, "base is 3"), ("none", "no such recipe")])
-def test_a_base_that_cannot_be_is_said(tmp_path, base, said):
+def test_an_impossible_base_is_an_error(tmp_path, base, said):
     (tmp_path / "row.toml").write_text(f"base = {base!r}")
     with pytest.raises(TrainError, match=said):
         load_recipe(tmp_path / "row.toml")
+
+
+def test_configurations_cannot_be_changed():
+    config = TrainConfig(sets={"set": SetConfig()})
+    for part in (config, config.model, config.data, config.loss, config.sets["set"]):
+        with pytest.raises(FrozenInstanceError):
+            part.name = "other"
+
+
+def test_checking_a_run_leaves_the_configuration_alone(tmp_path):
+    config = TrainConfig(data=DataConfig(min_side=70))
+    record = asdict(replace(config, model=replace(config.model, min_side=70)))
+    (tmp_path / "run.json").write_text(json.dumps({"config": record}))
+    check_same(config, tmp_path)
+    assert config.model.min_side == 0
+
+
+def test_every_setting_is_documented():
+    """The command line and the documentation read the fields from `Attributes:`."""
+    for kind in (TrainConfig, DataConfig, AugmentationConfig, SetConfig, LossConfig):
+        documented = set(re.findall(r"^        (\w+): ", inspect.getdoc(kind).replace("\n    ", "\n        "), re.M))
+        own = [name for name in kind.__annotations__ if name not in documented]
+        assert not own, f"{kind.__name__}: {own}"

@@ -1,4 +1,4 @@
-"""Several processes under torchrun learn what one learns, come back when one is killed, and stop together."""
+"""Several processes under torchrun learn what one learns, restart when one is killed, and stop together."""
 
 import csv
 import os
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers import dataset_factory as factory
 from safetensors.torch import load_file
 
 import headcount
@@ -23,10 +22,10 @@ RECIPE = """
 steps = 40
 batch = 4
 warmup = 2
-optimizer = "sgd"  # to which the size of a gradient matters, as it does not to Adam
+optimizer = "sgd"  # unlike Adam, it depends on the size of the gradient
 lr = 0.02
 ema = 0.9
-clip = 1.2  # which every other step reaches
+clip = 1.2  # about every other step is clipped
 precision = "fp32"
 eval_every = 10
 save_every = 2
@@ -37,13 +36,6 @@ sets = { set = { folder = "set" } }
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    factory.shanghaitech(folder / "set", train=(3, 0, 5, 2, 4, 6, 1), test=())
-    return folder
-
-
-@pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("recipe") / "mine.toml"
     file.write_text(RECIPE)
@@ -51,7 +43,7 @@ def recipe(tmp_path_factory) -> Path:
 
 
 def torchrun(processes: int, *arguments: object, restarts: int = 0) -> subprocess.Popen:
-    """`torchrun --nproc-per-node N -m headcount train ...` in a process of its own."""
+    """`torchrun --nproc-per-node N -m headcount train ...` in a new process."""
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
     command += [f"--max-restarts={restarts}", "--monitor-interval=0.1", "-m", "headcount", "train"]
     root = str(Path(headcount.__file__).parents[1])
@@ -62,7 +54,7 @@ def torchrun(processes: int, *arguments: object, restarts: int = 0) -> subproces
 
 
 def trainers(parent: int) -> list[int]:
-    """The processes that torchrun started, those that train."""
+    """The training processes that torchrun started."""
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
     return sorted(int(pid) for pid in children if b"headcount" in Path(f"/proc/{pid}/cmdline").read_bytes())
 
@@ -70,21 +62,24 @@ def trainers(parent: int) -> list[int]:
 def wait_for_step(run: Path, step: int, process: subprocess.Popen) -> None:
     deadline = time.time() + 300
     while not checkpoint.exists(run) or checkpoint.read(run)[0]["step"] < step:
-        assert process.poll() is None and time.time() < deadline, "torchrun ended, or nothing was learned"
+        assert process.poll() is None and time.time() < deadline, "torchrun ended, or no step was done"
         time.sleep(0.02)
 
 
 def curve(run: Path) -> list[list[float]]:
-    """What each row says of what was learned and validated, less the times."""
-    left_out = {"crops_per_second", "seconds"}
+    """The rows of metrics.csv without the times."""
+    times = {"crops_per_second", "seconds"}
     with (run / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
-    return [[float(value) for name, value in row.items() if name not in left_out and value] for row in rows]
+    return [[float(value) for name, value in row.items() if name not in times and value] for row in rows]
 
 
-def test_many_processes_learn_what_one_learns_whatever_becomes_of_them(data, recipe, tmp_path):
-    """One of two is killed, and torchrun starts both again; later one of them is told to stop, and both do; one process
-    alone ends the run: with the curve of a run that one process did from its beginning to its end."""
+def test_many_processes_learn_what_one_learns_despite_interruptions(data, recipe, tmp_path):
+    """Two processes, interrupted twice, and then one give the curve of a run of one process.
+
+    One of the two is killed, and torchrun restarts both. Later one receives SIGTERM, and both stop. One process then
+    finishes the run.
+    """
     run, config = tmp_path / "run", load_recipe(recipe)
     arguments = ("--recipe", recipe, "--data", data, "--out", run, "--resume")
     pair = torchrun(2, *arguments, restarts=1)
@@ -93,7 +88,7 @@ def test_many_processes_learn_what_one_learns_whatever_becomes_of_them(data, rec
         first = trainers(pair.pid)
         os.kill(first[1], signal.SIGKILL)
         killed_at = checkpoint.read(run)[0]["step"]
-        wait_for_step(run, killed_at + 4, pair)  # they went on
+        wait_for_step(run, killed_at + 4, pair)  # they resumed
         second = trainers(pair.pid)
         assert len(first) == len(second) == 2 and not set(first) & set(second)
         wait_for_step(run, 20, pair)  # and were validated
@@ -102,7 +97,7 @@ def test_many_processes_learn_what_one_learns_whatever_becomes_of_them(data, rec
     finally:
         pair.terminate()
     assert pair.returncode == 0, err
-    assert out.splitlines() == [f"the best checkpoint is in {run / 'best'}"]  # said by one of them
+    assert out.splitlines() == [f"the best checkpoint is in {run / 'best'}"]  # printed by one process
     stopped_at = checkpoint.read(run)[0]["step"]
     assert 20 <= stopped_at < 40 and err.count("step=20 ") == 1 and f"step={stopped_at + 2} " not in err
 
@@ -115,7 +110,7 @@ def test_many_processes_learn_what_one_learns_whatever_becomes_of_them(data, rec
         torch.testing.assert_close(tensor, others[name], rtol=1e-2, atol=1e-4)
 
 
-def test_what_cannot_begin_is_said_once(data, recipe, tmp_path):
+def test_a_run_that_cannot_start_says_so_once(data, recipe, tmp_path):
     """Three processes cannot share a batch of four."""
     three = torchrun(3, "--recipe", recipe, "--data", data, "--out", tmp_path / "run")
     _, err = three.communicate(timeout=200)
@@ -127,12 +122,12 @@ def test_what_cannot_begin_is_said_once(data, recipe, tmp_path):
     assert three.returncode == 1 and not (tmp_path / "run").exists()
 
 
-def test_every_crop_of_a_batch_is_taken_once(monkeypatch):
+def test_each_crop_of_a_batch_goes_to_one_process(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     shares = []
     for rank in ("0", "1"):
         monkeypatch.setenv("RANK", rank)
-        shares.append(ProcessGroup().numbers(3, 5, batch=4))  # batches 3 and 4 of four crops each
+        shares.append(ProcessGroup().crop_indices(3, 5, batch=4))  # batches 3 and 4 of four crops each
     assert shares == [[12, 13, 16, 17], [14, 15, 18, 19]]
 
 
@@ -147,6 +142,7 @@ def test_more_processes_than_gpus_are_refused(monkeypatch):
 
 def test_one_process_is_no_group():
     with ProcessGroup() as group, group.fail_together():
-        assert (group.rank, group.size, group.writes) == (0, 1, True) and group.numbers(2, 4, 3) == range(6, 12)
-        assert group.sums([1.5]) == [1.5] and group.agree(7) and not group.any(False)
+        assert (group.rank, group.size, group.is_main) == (0, 1, True)
+        assert group.crop_indices(2, 4, 3) == range(6, 12) and group.own_items(3) == range(3)
+        assert group.sum([1.5]) == [1.5] and group.same_in_all(7) and not group.any(False)
         assert not torch.distributed.is_initialized()

@@ -1,4 +1,4 @@
-"""Fine-tuning on one's own photos: it learns what they show, keeps to the clock, and claims nothing that is not so."""
+"""Fine-tuning learns what a few images show, keeps to its time, and reports errors honestly."""
 
 import csv
 import itertools
@@ -24,10 +24,11 @@ from headcount.evaluation.metrics import CountMetrics
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import save
 from headcount.training import finetune as finetuning
+from headcount.training import validation
 from headcount.training.config import TrainConfig, TrainError
-from headcount.training.finetune import FineTuning, find, split
+from headcount.training.finetune import FinetuneTrainer
+from headcount.training.holdout import find_annotations, split
 from headcount.training.losses import LossConfig
-from headcount.training.trainer import Run
 
 COUNTS = (5, 12, 20, 8, 16, 3, 10, 14, 6, 18, 9, 0)
 QUICK = ("data.min_side=0", "data.crop=[128,128]", "steps=30", "warmup=5", "lr=3e-4")
@@ -42,7 +43,7 @@ def one_processor_thread():
 
 
 def agree(one: Path, two: Path) -> bool:
-    """Whether two checkpoints have the same weights, bit for bit."""
+    """Whether two checkpoints have the same weights bit for bit."""
     mine, theirs = (load_file(folder / "model.safetensors") for folder in (one, two))
     return all(torch.equal(value, theirs[name]) for name, value in mine.items())
 
@@ -52,7 +53,7 @@ def agree(one: Path, two: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def learned(tmp_path_factory):
-    """The model of people that comes with headcount, taught cells: the run's folder and its report."""
+    """The shipped model of people, trained further on cells: the folder of the run and its report."""
     root = tmp_path_factory.mktemp("cells")
     data = synthetic_objects.folder(root / "photos", synthetic_objects.cells, COUNTS, 192, 144)
     return root / "run", headcount.finetune(data, root / "run", "headcount-small", minutes=5, settings=QUICK)
@@ -61,27 +62,27 @@ def learned(tmp_path_factory):
 def test_a_model_of_people_learns_to_count_cells(learned):
     run, report = learned
     assert report.improved and report.before.mae > 5 and report.after.mae < report.before.mae / 5
-    picture, cells = synthetic_objects.cells(seed=99, count=15, width=192, height=144)
-    result = headcount.load(run / "best").count(picture)
+    image, cells = synthetic_objects.cells(seed=99, count=15, width=192, height=144)
+    result = headcount.load(run / "best").count(image)
     assert result.model == "run" and result.count == pytest.approx(len(cells), abs=3)
 
 
-def test_the_run_says_what_it_did_and_can_be_measured_again(learned):
+def test_the_report_can_be_measured_again(learned):
     run, report = learned
     assert report.photos == {"train": 9, "val": 3, "check": 0} and report.checkpoint == run / "best"
     table = report.table().splitlines()
-    assert [line.split()[:4] for line in table[1:3]] == [["held", "back,", when, "3"] for when in ("before", "after")]
-    assert "9 photos, 30 steps" in table[3] and "flatters" in table[3] and max(map(len, table)) <= 120
+    assert [line.split()[:4] for line in table[1:3]] == [["held", "out,", when, "3"] for when in ("before", "after")]
+    assert "9 images, 30 steps" in table[3] and "optimistic" in table[4] and max(map(len, table)) <= 80
     held = readers.read(run / "photos", "json", "val")
     assert evaluate(held, headcount.load(run / "best")).metrics.mae == pytest.approx(report.after.mae, rel=1e-3)
     assert evaluate(held, headcount.load(run / "start")).metrics.mae == pytest.approx(report.before.mae, rel=1e-3)
     assert not {s.image for s in held} & {s.image for s in readers.read(run / "photos", "json", "train")}
     record = json.loads((run / "run.json").read_text())["config"]
     assert record["steps"] == 30 and record["model"]["backbone"] == "lite0" and record["freeze"] == 5
-    assert calibrate(run, run).pictures == 3  # its intervals are those of these photos, not of people's
+    assert calibrate(run, run).pictures == 3  # its intervals come from these images
 
 
-def test_frozen_blocks_and_the_norms_statistics_stay(learned):
+def test_frozen_blocks_and_the_statistics_of_norms_stay(learned):
     run, _ = learned
     before, after = (load_file(run / name / "model.safetensors") for name in ("start", "best"))
     frozen = [name for name in before if name.startswith(("backbone._conv_stem", "backbone._blocks.4."))]
@@ -93,7 +94,7 @@ def test_frozen_blocks_and_the_norms_statistics_stay(learned):
 
 
 def test_cars_by_the_command_line(tmp_path, monkeypatch, capsys):
-    """The folder is one that headcount annotate marked, and another table lies in it."""
+    """`headcount annotate` marked the folder, which holds another table as well."""
     monkeypatch.chdir(tmp_path)
     synthetic_objects.folder(tmp_path / "park", synthetic_objects.cars, COUNTS, 192, 144)
     (tmp_path / "park" / "counts.csv").write_text("path,count\n0.png,5\n")
@@ -106,12 +107,12 @@ def test_cars_by_the_command_line(tmp_path, monkeypatch, capsys):
     assert before > 5 and after < before / 3
 
 
-# It claims nothing that is not so
+# Honest reports
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory) -> Path:
-    """A checkpoint of a small network that knows nothing."""
+    """A checkpoint of a small untrained network."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("start")
     save(CountingModel(ModelConfig(name="small", backbone="multiscale", fusion="plain", width=8)), folder)
@@ -120,7 +121,7 @@ def start(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
-    """Ten photos of discs, none of them marked as anything."""
+    """Ten images of discs, without a marked split."""
     folder = tmp_path_factory.mktemp("data")
     factory.csv_table(folder, splits=("",) * 10)
     return folder
@@ -129,54 +130,56 @@ def data(tmp_path_factory) -> Path:
 SMALL = ("data.crop=[32,32]", "batch=2", "steps=12")
 
 
-def test_photos_that_do_not_improve_it_leave_it_as_it_was(data, start, tmp_path):
+def test_without_improvement_the_initial_model_is_kept(data, start, tmp_path):
     report = headcount.finetune(data, tmp_path / "run", start, settings=[*SMALL, "lr=0.0"])
-    assert not report.improved and "your photos did not improve it" in report.table()
+    assert not report.improved and "your images did not improve it" in report.table()
     assert agree(tmp_path / "run" / "best", start)
 
 
-def test_what_is_kept_is_the_best_and_no_better_ends_it(data, start, tmp_path, monkeypatch):
-    """Its validation error is 9, 8, .. 5 and then rises; after ten that are no better it ends."""
-    errors, validate = itertools.chain([9, 8, 7, 6, 5], itertools.count(6)), FineTuning.validate
-    monkeypatch.setattr(Run, "predict", lambda self, picture: len(picture.points) + self.error)
-    monkeypatch.setattr(FineTuning, "validate", lambda self: setattr(self, "error", next(errors)) or validate(self))
+def test_the_best_checkpoint_is_kept_and_a_run_without_a_better_one_ends(data, start, tmp_path, monkeypatch):
+    """The validation error falls from 9 to 5 and then rises. Ten validations without a better one end the run."""
+    errors, measure = itertools.chain([9, 8, 7, 6, 5], itertools.count(6)), FinetuneTrainer.validate
+
+    def validate(self):
+        error = next(errors)
+        monkeypatch.setattr(validation, "predict", lambda engine, image, config: len(image.points) + error)
+        return measure(self)
+
+    monkeypatch.setattr(FinetuneTrainer, "validate", validate)
     report = headcount.finetune(data, tmp_path, start, settings=[*SMALL, "steps=300"])
     rows = list(csv.DictReader((tmp_path / "metrics.csv").open()))
     assert [float(row["own_mae"]) for row in rows] == [8, 7, 6, 5, *range(6, 16)]
     assert report.steps == int(rows[-1]["step"]) < 300
 
 
-def test_on_photos_that_chose_nothing_it_may_be_no_better(learned):
+def test_unseen_images_may_show_no_improvement(learned):
     _, report = learned
     checked = replace(report, check_before=report.before, check_after=report.before)
-    assert (
-        "chose nothing, after" in checked.table()
-        and "on the photos that chose nothing it is no better" in checked.table()
-    )
+    assert "unseen, after" in checked.table() and "on the unseen images it is no better" in checked.table()
     assert "no better" not in replace(checked, check_after=report.after).table()
 
 
-def test_steps_are_smaller_where_it_counts_well_already(tmp_path):
+def test_steps_are_smaller_if_the_model_already_counts_well(tmp_path):
     config = ModelConfig(backbone="multiscale", fusion="plain", width=8)
     rates = [
-        finetuning.settings_of(CountingModel(config), TrainConfig(), tmp_path, CountMetrics([100, 50], counted)).lr
+        finetuning.finetune_config(CountingModel(config), TrainConfig(), tmp_path, CountMetrics([100, 50], counted)).lr
         for counted in ([0.0, 0.0], [95.0, 60.0])
     ]
     assert rates[0] > rates[1] > 0
 
 
-def test_a_teacher_of_other_pictures_is_not_asked(tmp_path):
+def test_the_teacher_of_the_earlier_training_is_dropped(tmp_path):
     taught = TrainConfig(teacher="gone", loss=LossConfig(blocks=0.5, teacher=1.0))
     model = CountingModel(ModelConfig(backbone="multiscale", fusion="plain", width=8))
-    settings = finetuning.settings_of(model, taught, tmp_path, CountMetrics([100], [90.0]))
+    settings = finetuning.finetune_config(model, taught, tmp_path, CountMetrics([100], [90.0]))
     assert (settings.teacher, settings.loss) == ("", LossConfig(blocks=0.5))
 
 
-# It keeps to the clock
+# Time
 
 
-def test_it_ends_with_the_time_and_so_does_its_learning_rate(data, start, tmp_path, monkeypatch):
-    """Each look at the clock takes half a second, and from the tenth step on two: slower than it looked at first."""
+def test_the_run_and_its_learning_rate_end_with_the_time(data, start, tmp_path, monkeypatch):
+    """Each call of the clock takes half a second, and later two: steps become slower than at first."""
     seconds = itertools.accumulate(itertools.chain([0.5] * 40, itertools.repeat(2.0)))
     monkeypatch.setattr(finetuning, "clock", lambda: next(seconds))
     monkeypatch.setattr(finetuning, "PATIENCE", 1000)
@@ -189,24 +192,24 @@ def test_it_ends_with_the_time_and_so_does_its_learning_rate(data, start, tmp_pa
     assert float(rows[-1]["lr"]) < 1e-6 and int(rows[-1]["step"]) == report.steps
 
 
-def test_ctrl_c_keeps_the_best_until_then(data, start, tmp_path, monkeypatch):
-    learn = FineTuning.learn
+def test_ctrl_c_keeps_the_best_checkpoint_so_far(data, start, tmp_path, monkeypatch):
+    train_step = FinetuneTrainer.train_step
 
     def interrupted(self, batch):
-        if self.step == 5:
+        if self.progress.step == 5:
             os.kill(os.getpid(), signal.SIGINT)
-        return learn(self, batch)
+        return train_step(self, batch)
 
-    monkeypatch.setattr(FineTuning, "learn", interrupted)
+    monkeypatch.setattr(FinetuneTrainer, "train_step", interrupted)
     report = headcount.finetune(data, tmp_path, start, settings=SMALL)
     assert report.steps == 6 and headcount.load(report.checkpoint).count(data / "a.jpg").error is None
 
 
-# Which photos, and what for
+# The split
 
 
 @pytest.mark.parametrize("count, held, checked", [(8, 3, 0), (20, 4, 0), (30, 6, 3), (60, 10, 6), (120, 12, 12)])
-def test_photos_are_held_back_by_themselves(tmp_path, count, held, checked):
+def test_images_are_held_out_automatically(tmp_path, count, held, checked):
     for number in range(count):
         factory.photo(tmp_path / f"{number}.png", factory.people(1, 8, 8), 8, 8)
     rows = [f"{number}.png,1,2" for number in range(count)]
@@ -218,8 +221,8 @@ def test_photos_are_held_back_by_themselves(tmp_path, count, held, checked):
     assert names == [s.image for s in split(tmp_path, "csv")["val"]]
 
 
-def test_photos_that_are_marked_stay_what_they_are_and_a_test_split_is_not_read(tmp_path):
-    """Though there are enough of them to hold back more."""
+def test_a_marked_split_is_kept_and_a_test_split_is_not_read(tmp_path):
+    """Even where there are enough images to hold out more."""
     factory.photo(tmp_path / "a.png", factory.people(1, 8, 8), 8, 8)
     rows = []
     for number in range(50):
@@ -230,28 +233,28 @@ def test_photos_that_are_marked_stay_what_they_are_and_a_test_split_is_not_read(
     assert names == {"val": ["0", "1", "2", "3"], "train": [str(n) for n in range(10, 50)], "check": []}
 
 
-def test_a_folder_that_was_annotated_is_read_by_its_table(tmp_path):
+def test_an_annotated_folder_is_read_by_its_table(tmp_path):
     factory.coco(tmp_path / "coco")
     factory.csv_table(tmp_path / "project")
-    assert find(tmp_path / "project", "auto") == (tmp_path / "project" / "points.csv", "csv")
-    assert find(tmp_path / "coco", "auto") == (tmp_path / "coco", "auto")
+    assert find_annotations(tmp_path / "project", "auto") == (tmp_path / "project" / "points.csv", "csv")
+    assert find_annotations(tmp_path / "coco", "auto") == (tmp_path / "coco", "auto")
 
 
-def test_what_cannot_be_is_said_in_one_line(data, start, tmp_path):
+def test_errors_are_one_line(data, start, tmp_path):
     def refused(match, data=data, out="out", start=start, **more):
         with pytest.raises(ValueError, match=match) as error:
             headcount.finetune(data, tmp_path / out, start, **more)
         assert "\n" not in str(error.value) and not (tmp_path / "out").exists()
 
     factory.csv_table(tmp_path / "few", splits=("",) * 7)
-    refused("7 marked photos are too few", tmp_path / "few")
+    refused("7 marked images are too few to train on", tmp_path / "few")
     synthetic_objects.folder(tmp_path / "bare", synthetic_objects.cells, [0] * 9, 96, 64)
     refused("nothing is marked", tmp_path / "bare")
     refused("no such model; give headcount-small", start="headcount-huge")
-    refused("minutes is 0", minutes=0)
+    refused("minutes is 0; it takes a positive number", minutes=0)
     refused("no such setting", settings=["speed=fast"])
     (tmp_path / "run" / "best").mkdir(parents=True)
-    refused("a run is there already; choose another folder", out="run")
+    refused("there is already a run; choose another folder", out="run")
     assert isinstance(TrainError(""), ValueError)
 
 

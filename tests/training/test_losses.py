@@ -22,7 +22,7 @@ from headcount.training.targets import count_map, density_map, mask_map
 
 
 def test_density_loss_by_hand():
-    """Eq. 2 summed over the cells of each picture, averaged over two pictures: (1 + 4 + 0.25 + 0) / 2."""
+    """Eq. 2 is summed over the cells of each image and averaged over two images: (1 + 4 + 0.25 + 0) / 2."""
     predicted = torch.tensor([[[1.0, 3.0]], [[0.5, 2.0]]])  # (2,1,2)
     true = torch.tensor([[[0.0, 1.0]], [[0.0, 2.0]]])
     assert float(squared_error(predicted, true)) == pytest.approx(2.625)
@@ -58,15 +58,15 @@ def test_likelihood_is_that_of_a_zero_inflated_poisson(posterior, rate):
     assert float(log.exp().sum()) == pytest.approx(1, abs=1e-4)  # a probability
 
 
-def test_likelihood_is_summed_over_cells_and_averaged_over_pictures():
+def test_likelihood_is_summed_over_cells_and_averaged_over_images():
     logits, rate, counts = torch.randn(3, 4, 5), torch.rand(3, 4, 5) * 3, torch.randint(0, 4, (3, 4, 5)).float()
     each = [zip_loss(logits[n, i : i + 1, j].view(1, 1, 1), rate[n, i, j].view(1, 1, 1), counts[n, i, j].view(1, 1, 1))
             for n in range(3) for i in range(4) for j in range(5)]  # fmt: skip
     torch.testing.assert_close(zip_loss(logits, rate, counts), torch.stack(each).sum() / 3)
 
 
-def test_likelihood_is_least_at_the_true_mean():
-    """A third of the cells is foreground with 2 heads each on average: so say posterior and rate at the optimum."""
+def test_likelihood_is_lowest_at_the_true_mean():
+    """A third of the cells is foreground with 2 heads on average, and the optimum finds posterior and rate."""
     random = np.random.default_rng(0)
     heads = random.poisson(2.0, 6000) * (random.random(6000) < 1 / 3)
     counts = torch.from_numpy(heads).float().view(1, 60, 100)
@@ -105,7 +105,7 @@ def test_a_block_may_be_larger_than_the_map():
 
 
 def test_bayesian_error_by_brute_force():
-    """Every head and the background bid for every cell; two heads in one cell share what it gets."""
+    """Every head and the background bid for every cell. Two heads in one cell share what it receives."""
     predicted, counts = torch.rand(2, 5, 6), torch.zeros(2, 5, 6)
     heads = [[(0, 0), (2, 3), (2, 3), (3, 3)], []]
     expected = 0.0
@@ -123,7 +123,7 @@ def test_bayesian_error_by_brute_force():
     assert float(bayesian_error(predicted, counts)) == pytest.approx(expected / 2, rel=1e-3)
 
 
-def test_bayesian_error_teaches_a_head_per_head_and_no_more():
+def test_bayesian_error_teaches_one_person_per_head():
     counts = torch.zeros(1, 9, 9)
     counts[0, 2, 2], counts[0, 5, 6] = 1, 3
     raw = torch.full((1, 9, 9), -2.0, requires_grad=True)
@@ -133,7 +133,7 @@ def test_bayesian_error_teaches_a_head_per_head_and_no_more():
         bayesian_error(torch.nn.functional.softplus(raw), counts).backward()
         optimizer.step()
     density = torch.nn.functional.softplus(raw.detach())
-    assert float(density.sum()) == pytest.approx(4, abs=0.2)  # beside the heads' own, what the background is left
+    assert float(density.sum()) == pytest.approx(4, abs=0.2)  # the heads' own, and what is left to the background
     assert float(density[0, :4, :4].sum()) == pytest.approx(1, abs=0.1)
 
 
@@ -144,7 +144,7 @@ def test_focal_gradient_is_finite_at_extreme_logits(logit, gamma):
     loss = focal_loss(logits, torch.tensor([[[0.0, 1.0], [1.0, 0.0]]]), gamma)
     loss.backward()
     assert loss.isfinite() and logits.grad.isfinite().all()
-    assert (logits.grad[0, 0, 1] <= 0) and (logits.grad[0, 0, 0] >= 0)  # towards the mask
+    assert (logits.grad[0, 0, 1] <= 0) and (logits.grad[0, 0, 0] >= 0)  # toward the mask
 
 
 @pytest.mark.parametrize("logit", [-1e4, -30.0, 0.0, 30.0, 1e4])
@@ -191,7 +191,7 @@ def test_the_total_is_the_weighted_sum():
     torch.testing.assert_close(terms["count"], gap)
 
 
-def test_baseline_3_is_told_its_density_twice():
+def test_both_densities_of_baseline_3_are_compared():
     output = Output(torch.zeros(1, 2, 2), first_density=torch.full((1, 2, 2), 2.0))
     terms = CountLoss(LossConfig())(output, torch.ones(1, 2, 2), torch.ones(1, 2, 2), torch.ones(1, 2, 2))
     assert float(terms["density"]) == 4 * 1 + 4 * 1
@@ -204,7 +204,7 @@ def test_a_perfect_prediction_costs_nothing():
     assert float(terms["loss"]) == pytest.approx(0, abs=1e-6)
 
 
-def test_a_loss_that_tells_the_network_nothing_is_an_error():
+def test_a_loss_without_a_term_for_the_network_is_an_error():
     config = LossConfig(density=0.0, mask=1.0, likelihood=1.0)
     with pytest.raises(ValueError, match="no loss term applies"):
         CountLoss(config)(Output(torch.zeros(1, 2, 2)), *[torch.zeros(1, 2, 2)] * 3)
@@ -217,7 +217,7 @@ def test_a_loss_that_tells_the_network_nothing_is_an_error():
         ("feature_zip", LossConfig(density=0.0, mask=16.0, gamma=0.0, likelihood=1.0, blocks=1.0, block_cells=(1,))),
     ],
 )
-def test_a_small_network_learns_one_picture_by_heart(fusion, loss):
+def test_a_small_network_memorizes_one_image(fusion, loss):
     torch.manual_seed(0)
     image = torch.full((1, 3, 32, 32), 200.0)
     heads = torch.tensor([[6.0, 6.0], [22.0, 10.0], [14.0, 26.0]])

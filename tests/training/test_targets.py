@@ -13,7 +13,7 @@ SIZES = [(64, 96), (61, 50), (8, 8), (33, 47)]
 
 
 def heads(seed, count, height, width):
-    """(N,2) points inside the picture; the first ones in its corners and on its borders."""
+    """(N,2) points inside the image, the first ones in its corners and on its borders."""
     random = np.random.default_rng((seed, count))
     points = random.uniform((0, 0), (width, height), (count, 2)).astype(np.float32)
     corners = np.array([(0, 0), (width, 0), (0, height), (width, height)], np.float32)
@@ -57,7 +57,7 @@ def test_density_is_the_integral_of_the_cut_gaussian_over_each_cell(stride, sigm
     points = torch.tensor([[3.3, 2.1], [17.0, 20.9], [29.9, 11.5]])
 
     def share(at, low, high, size):
-        """Of one head along one axis: numeric integral over [low, high], over that of the part inside the picture."""
+        """The share of one head along one axis: its integral over [low, high] over that inside the image."""
         start, stop = max(0, at - TRUNCATE * sigma), min(size, at + TRUNCATE * sigma)
         bell = lambda x: math.exp(-0.5 * ((x - at) / sigma) ** 2)  # noqa: E731
         low, high = max(low, start), min(high, stop)

@@ -1,0 +1,89 @@
+"""The commands that measure a model: `headcount evaluate` and `headcount calibrate`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from headcount.cli.app import MODELS, app
+from headcount.cli.messages import check_target, usage_errors
+from headcount.cli.options import EngineName, Precision, Repeatable
+from headcount.cli.output import progress
+
+
+@app.command(group=MODELS)
+def evaluate(
+    data: Path,
+    /,
+    *,
+    format: str = "auto",
+    split: str = "test",
+    model: Path | None = None,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    radius: Repeatable[float] = (),
+    json: Path | None = None,
+    csv: Path | None = None,
+) -> int:
+    """Measure the errors of a model on annotated images.
+
+    The report gives the MAE, the RMSE (called MSE in the papers) and the bias, for all images and per crowd level and
+    scene.
+
+    Args:
+        data: Folder of the data set, or an annotation file.
+        format: The format of the data, as --from of headcount convert.
+        split: train, val, trainval or test; fold1-test and so on for ucf_cc_50; all for most formats.
+        model: The model to measure, as in headcount count.
+        engine: The runtime that runs the model.
+        precision: The precision of the computation. auto uses half precision if the processor gains from it.
+        radius: Also match the estimated positions with heads within this many pixels, for precision, recall and F1.
+            Repeat the option for several radii.
+        json: Write the full report to this file.
+        csv: Write one line per image to this file.
+    """
+    from headcount.datasets.readers import read
+    from headcount.evaluation.evaluate import evaluate as evaluate_counter
+    from headcount.inference.counter import load
+
+    check_target("--json", json)
+    check_target("--csv", csv)
+    with usage_errors():
+        samples = read(data, format, split)
+        counter = load(model, engine, precision)
+    with progress(len(samples)) as step:
+        report = evaluate_counter(
+            samples, counter, lambda done, total: step(), data=data, format=format, split=split, radii=radius
+        )
+    print(report.table())
+    if json:
+        report.to_json(json)
+    if csv:
+        report.to_csv(csv)
+    return 1 if report.errors else 0
+
+
+@app.command(group=MODELS)
+def calibrate(run: Path, /, *, data: Path) -> int:
+    """Measure the prediction intervals of a trained model.
+
+    The best checkpoint of the run counts the validation images of its recipe. The result is stored beside the
+    checkpoint; headcount count shows the intervals, and headcount export copies them.
+
+    Args:
+        run: The folder of a run.
+        data: Folder that contains the data sets of the recipe.
+    """
+    from headcount.evaluation.calibration import calibrate as calibrate_run
+    from headcount.evaluation.calibration import validation
+
+    with usage_errors():
+        samples = validation(run, data)
+    with progress(len(samples)) as step:
+        found = calibrate_run(run, data, lambda done, total: step())
+    sets = ", ".join(f"{name} {share:.0%}" for name, share in found.sets.items())
+    coverage = found.interval["coverage"]
+    print(f"{coverage:.0%} intervals contain {found.measured:.0%} of {found.pictures} images ({sets})")
+    print("each interval is fitted on the other images")
+    print(f"median width: {found.width:.0%} of the count")
+    print(f"heads less than {found.spacing:.1f} pixels apart cause a warning")
+    return 0

@@ -1,0 +1,59 @@
+"""Memory during training: keeping freed blocks, and errors that say what to try when it runs out."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+from collections.abc import Iterator
+
+import torch
+
+from headcount.training.config import TrainConfig, TrainError
+from headcount.training.run_record import Progress
+
+WHOLE_IMAGE_SIDE = 1024  # pixels; crops of half of it are proposed where whole images need too much memory
+
+
+def keep_freed_memory() -> None:
+    """Tell glibc to keep freed blocks, so that activations are not paged in again at every step."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "mallopt"):
+            libc.mallopt(-4, 0)  # M_MMAP_MAX
+            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
+
+
+@contextlib.contextmanager
+def memory_errors(config: TrainConfig, progress: Progress, pad: int, processes: int) -> Iterator[None]:
+    """Turn running out of memory into an error that says what to try.
+
+    Args:
+        config: The settings in use.
+        progress: Where the run is; the message says the step.
+        pad: Number of pixels that the sides of a crop must be multiples of.
+        processes: Number of processes that share each batch.
+
+    Raises:
+        TrainError: In place of torch's and Python's errors.
+    """
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:  # torch.OutOfMemoryError is a RuntimeError
+        if not out_of_memory(error):
+            raise
+        batch, crop = config.batch, config.data.crop
+        used = f"a batch of {batch} crops of {crop[0]}x{crop[1]}" if any(crop) else "a whole image"
+        smaller_batch = max(batch // 2 // processes, 1) * processes
+        smaller_crop = [max((side or WHOLE_IMAGE_SIDE) // 2 // pad, 1) * pad for side in crop]
+        advice = f"--set 'data.crop={smaller_crop}'"
+        if smaller_batch < batch:
+            advice = f"--set batch={smaller_batch} or {advice}"
+        raise TrainError(f"step {progress.step}: no memory for {used}; try {advice}") from error
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out. torch has its own error for a GPU's memory, but none for the CPU's."""
+    message = str(error)
+    known = "allocate memory" in message or "bad_alloc" in message
+    return known or isinstance(error, MemoryError | torch.OutOfMemoryError)
