@@ -44,7 +44,7 @@ def convert(
         classes: The classes to count, separated by commas, as person,rider. By default heads, else persons, else the
             only class there is.
     """
-    from headcount.datasets.convert import convert as convert_annotations
+    from headcount.datasets.conversion import convert as convert_annotations
 
     check_target("--out", out)
     names = [name for name in classes.split(",") if name.strip()]
