@@ -33,6 +33,7 @@ HEAVY = {
     *("ray", "pyarrow", "pandas", "nncf", "msgspec"),
 }
 MAX_LINES = 400
+MAX_ANY = 30
 
 
 def module_name(path: Path) -> str:
@@ -158,3 +159,13 @@ def test_files_are_short(module):
 @pytest.mark.parametrize("module", sorted(m for m, path in SOURCES.items() if path.name == "__init__.py"))
 def test_every_package_says_what_it_is_for(module):
     assert ast.get_docstring(MODULES[module]), f"{place(module, 1)} has no docstring"
+
+
+def test_annotations_rarely_use_any():
+    places = [
+        place(module, node.lineno)
+        for module, tree in MODULES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Name) and node.id == "Any"
+    ]
+    assert len(places) <= MAX_ANY, f"{len(places)} annotations use Any, at most {MAX_ANY} may:\n" + "\n".join(places)
