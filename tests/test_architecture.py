@@ -30,7 +30,7 @@ LAYERS = (
 TORCH_PACKAGES = {"models", "training", "deployment", "reproduction"}
 HEAVY = {
     *("torch", "scipy", "onnx", "onnxruntime", "openvino", "h5py", "safetensors", "shapely", "av", "matplotlib"),
-    *("ray", "pyarrow", "pandas", "nncf", "msgspec"),
+    *("ray", "pyarrow", "pandas", "nncf", "msgspec", "defusedxml", "yaml"),
 }
 MAX_LINES = 400
 MAX_ANY = 30
