@@ -1,16 +1,17 @@
-"""How fast headcount counts, against the field's networks and against what this machine can do.
+"""How fast headcount counts and how much memory it takes, compared with the field's networks and with this machine.
 
-    python benchmarks/speed.py                        # all: some ten minutes on two cores
+    python benchmarks/speed.py                          # all: about ten minutes on two cores, and the memory runs
     HEADCOUNT_MODEL=my.onnx python benchmarks/speed.py  # another model than the default
-    python benchmarks/speed.py --only networks        # or: start, folder, tiles, video, loader
+    python benchmarks/speed.py --only networks          # or: start, folder, tiles, memory, video, loader
 
-Everything that is compared is timed in turns in one run, so that a busy machine is busy for all; the medians and the
-ratios are printed. Peers run in torch, eager, fp32, as their authors run them; weights do not matter to time. The
-folder is of rendered crowds, or of your own photos with --pictures.
+What is compared is timed in turns in one run, so that a busy machine is equally busy for all. The medians and the
+ratios are printed. The published networks run in torch, eager, fp32, as their authors run them; their weights do not
+affect the time. The folder holds rendered crowds, or your own photos with --images.
 """
 
 import argparse
 import json
+import math
 import os
 import resource
 import subprocess
@@ -31,8 +32,9 @@ import torch
 import headcount
 from headcount.inference import tiling
 from headcount.inference.engines import open_engine, usable_cores
-from headcount.inference.pretrained import find_model
+from headcount.inference.pretrained import WEIGHTS, find_model
 from headcount.io.images import IMAGE_SUFFIXES, read_image, write_image
+from headcount.models.complexity import multiply_adds
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.synthetic.scenes import render
 from headcount.training.config import load_recipe
@@ -44,14 +46,17 @@ LEAST_OF_FOLDER = 1.5
 LEAST_OF_VIDEO = 0.6
 MOST_OF_TILES = 1.05
 MOST_OF_START = 1.2  # seconds
+MOST_MEMORY = 1.5  # GB, for images of any size
+PARTS = ["networks", "start", "folder", "tiles", "memory", "video", "loader"]
+HUGE_SIZES = {"48 megapixels": (6000, 8000), "100 megapixels": (8700, 11500)}  # height, width
 
-
-HUGE = """
+# Without torch, as `headcount count` runs.
+COUNT_HUGE = """
 import sys, headcount
-result = headcount.load(*sys.argv[2:]).count(sys.argv[1])
+result = headcount.load(sys.argv[2]).count(sys.argv[1])
 peak = open("/proc/self/status").read().split("VmHWM:")[1].split()[0]
-print(result.width * result.height / 1e6, result.seconds, int(peak) / 1024)
-"""  # without torch, as `headcount count` runs
+print(result.seconds, int(peak) * 1024 / 1e9)
+"""
 
 
 def in_turns(candidates: dict[str, Callable[[], object]], rounds: dict[str, int]) -> dict[str, float]:
@@ -76,21 +81,6 @@ def torch_network(kind: str) -> CountingModel:
     return CountingModel(load_recipe("headcount-small").model).eval()
 
 
-def multiply_adds(model: CountingModel, height: int, width: int) -> float:
-    """Multiply-adds of the convolutions for one picture, counted on a small one and scaled."""
-    total = [0]
-
-    def add(layer, inputs, output) -> None:
-        total[0] += output.numel() * layer.weight[0].numel()
-
-    hooks = [m.register_forward_hook(add) for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
-    with torch.inference_mode():
-        model(torch.zeros(1, 3, 192, 256))
-    for hook in hooks:
-        hook.remove()
-    return total[0] * height * width / (192 * 256)
-
-
 def peaks() -> dict[str, float]:
     """Multiply-adds a second of a large matrix product, in fp32 and bf16: what the machine can do."""
     found = {}
@@ -106,14 +96,14 @@ def peaks() -> dict[str, float]:
 
 
 def memory(kind: str, size: str) -> float:
-    """Peak resident MB of a process that counts one picture of this size."""
+    """Peak resident MB of a process that counts one image of this size."""
     command = [sys.executable, __file__, "--memory", kind, size]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
 
 
 def peak_memory() -> float:
-    """Peak resident MB of this process. Not getrusage's, which begins at the parent's."""
+    """Peak resident MB of this process. The figure of getrusage would start at the parent's."""
     status = Path("/proc/self/status").read_text()
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
@@ -124,7 +114,7 @@ def memory_here(kind: str, size: str) -> None:
 
 
 def runner(kind: str) -> Callable[[np.ndarray], object]:
-    """What counts a picture uint8 (H,W,3), by its name in the table below."""
+    """What counts an image uint8 (H,W,3), by its name in the table below."""
     if kind == "headcount":
         counter = headcount.load(MODEL)
         return counter.count
@@ -150,7 +140,7 @@ def networks(sizes: list[str]) -> None:
     for size in sizes:
         height, width = SIZES[size]
         image = render(1, people=200, width=width, height=height).image
-        rounds = {kind: (15 if size == "576x768" else 3) if kind == "headcount" else 3 for kind in kinds}
+        rounds = dict.fromkeys(kinds, 3)
         if size == "576x768":
             rounds = dict.fromkeys(kinds, 15) | {"torch csrnet": 5}
         if size == "4K":
@@ -189,10 +179,10 @@ def start(folder: Path) -> None:
     promise("s of process time beyond the interpreter's", spent, MOST_OF_START, most=True)
 
 
-def some_pictures(folder: Path, pictures: Path | None, count: int) -> list[Path]:
-    """`count` pictures of mixed sizes: yours, or rendered ones as JPEG files."""
-    if pictures:
-        return sorted(p for p in pictures.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)[:count]
+def some_images(folder: Path, images: Path | None, count: int) -> list[Path]:
+    """`count` images of mixed sizes: yours, or rendered ones as JPEG files."""
+    if images:
+        return sorted(p for p in images.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)[:count]
     random = np.random.default_rng(0)
     made = []
     for i in range(count):
@@ -202,10 +192,12 @@ def some_pictures(folder: Path, pictures: Path | None, count: int) -> list[Path]
     return made
 
 
-def folder_of_photos(folder: Path, pictures: Path | None) -> None:
-    """A folder through `count_many`, against one `Counter.count` after another, and against that without padded sizes:
-    every picture at its own, as an engine is usually called. In turns of fifty pictures."""
-    paths = some_pictures(folder, pictures, 300)
+def folder_of_photos(folder: Path, images: Path | None) -> None:
+    """A folder through `count_many`, against one `Counter.count` after another, with and without padded sizes.
+
+    Without padding every image has its own size, as an engine is usually called. In turns of fifty images.
+    """
+    paths = some_images(folder, images, 300)
     one_by_one, many, unpadded = (headcount.load(MODEL) for _ in range(3))
     unpadded.engine.meta = replace(unpadded.engine.meta, blank=())
     rates: dict[str, float] = {"own size": 0.0, "one by one": 0.0, "folder": 0.0}
@@ -219,7 +211,7 @@ def folder_of_photos(folder: Path, pictures: Path | None) -> None:
         times.append(time.perf_counter())
         together = [result.count for result in many.count_many(part)]
         times.append(time.perf_counter())
-        assert separate == together, "a folder counts what its pictures count"
+        assert separate == together, "a folder counts what its images count"
         for name, (began, ended) in zip(rates, pairwise(times), strict=True):
             rates[name] += ended - began
     rates = {name: len(paths) / seconds for name, seconds in rates.items()}
@@ -227,13 +219,11 @@ def folder_of_photos(folder: Path, pictures: Path | None) -> None:
     print(f"\n{len(paths)} photos, {len(sizes)} padded sizes, a second:", end=" ")
     print(", ".join(f"{name} {rate:.1f}" for name, rate in rates.items()))
     promise("times one-at-a-time calls", rates["folder"] / rates["one by one"], LEAST_OF_FOLDER)
-    promise(
-        "times one-at-a-time calls at the pictures' own sizes", rates["folder"] / rates["own size"], LEAST_OF_FOLDER
-    )
+    promise("times one-at-a-time calls at the images' own sizes", rates["folder"] / rates["own size"], LEAST_OF_FOLDER)
 
 
-def huge_pictures() -> None:
-    """A picture in windows against the same picture whole, and 100 megapixels in a process of its own."""
+def tiles() -> None:
+    """An image in windows against the same image whole."""
     engine = headcount.load(MODEL).engine
     image = np.tile(render(1, people=300, width=1000, height=750).image, (4, 4, 1))  # 12 megapixels
     maps = {}
@@ -243,14 +233,22 @@ def huge_pictures() -> None:
     whole, cut = maps["whole"](), maps["windows"]()
     print(f"\n12 megapixels: whole {seconds['whole']:.2f} s, in windows {seconds['windows']:.2f} s;", end="")
     print(f" counts {whole:.1f} and {cut:.1f}: {abs(cut - whole) / whole:.3%} apart")
-    promise("times the whole picture's time", seconds["windows"] / seconds["whole"], MOST_OF_TILES, most=True)
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "huge.jpg"
-        write_image(path, np.tile(render(1, people=300, width=1000, height=750).image, (11, 12, 1)))
-        command = [sys.executable, "-c", HUGE, str(path), *([MODEL] if MODEL else [])]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    size, taken, most_memory = (float(number) for number in done.stdout.split())
-    print(f"{size:.0f} megapixels: {taken:.1f} s, {most_memory:,.0f} MB resident")
+    promise("times the whole image's time", seconds["windows"] / seconds["whole"], MOST_OF_TILES, most=True)
+
+
+def huge_images(folder: Path) -> None:
+    """Peak memory of counting very large images with each shipped model, in a process each."""
+    crowd = render(1, people=300, width=1000, height=750).image
+    models = [MODEL] if MODEL else sorted(path.stem for path in WEIGHTS.glob("*.onnx"))
+    for size, (height, width) in HUGE_SIZES.items():
+        path = folder / "huge.jpg"
+        write_image(path, np.tile(crowd, (math.ceil(height / 750), math.ceil(width / 1000), 1))[:height, :width])
+        for model in models:
+            command = [sys.executable, "-c", COUNT_HUGE, str(path), model]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds, gigabytes = (float(number) for number in done.stdout.split())
+            print(f"\n{model}, {size}: {seconds:.0f} s")
+            promise("GB resident at most", gigabytes, MOST_MEMORY, most=True)
 
 
 def video(folder: Path) -> None:
@@ -296,11 +294,9 @@ def promise(what: str, value: float, limit: float, most: bool = False) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", choices=["networks", "start", "folder", "tiles", "video", "loader"], action="append")
-    parser.add_argument(
-        "--size", choices=list(SIZES), action="append", help="of the networks' pictures; all by default"
-    )
-    parser.add_argument("--pictures", type=Path, help="a folder of your own photos, instead of rendered ones")
+    parser.add_argument("--only", choices=PARTS, action="append")
+    parser.add_argument("--size", choices=list(SIZES), action="append", help="of the networks' images; all by default")
+    parser.add_argument("--images", type=Path, help="a folder of your own photos, instead of rendered ones")
     parser.add_argument("--memory", nargs=2, help=argparse.SUPPRESS)
     given = parser.parse_args()
     torch.set_num_threads(usable_cores())
@@ -308,16 +304,18 @@ def main() -> None:
     if given.memory:
         memory_here(*given.memory)
         return
-    chosen = given.only or ["networks", "start", "folder", "tiles", "video", "loader"]
+    chosen = given.only or PARTS
     with tempfile.TemporaryDirectory() as folder:
         if "networks" in chosen:
             networks(given.size or list(SIZES))
         if "start" in chosen:
             start(Path(folder))
         if "folder" in chosen:
-            folder_of_photos(Path(folder), given.pictures)
+            folder_of_photos(Path(folder), given.images)
         if "tiles" in chosen:
-            huge_pictures()
+            tiles()
+        if "memory" in chosen:
+            huge_images(Path(folder))
         if "video" in chosen:
             video(Path(folder))
         if "loader" in chosen:

@@ -82,7 +82,7 @@ def calibrate(run: Path, /, *, data: Path) -> int:
         found = calibrate_run(run, data, lambda done, total: step())
     sets = ", ".join(f"{name} {share:.0%}" for name, share in found.sets.items())
     coverage = found.interval["coverage"]
-    print(f"{coverage:.0%} intervals contain {found.measured:.0%} of {found.pictures} images ({sets})")
+    print(f"{coverage:.0%} intervals contain {found.measured:.0%} of {found.images} images ({sets})")
     print("each interval is fitted on the other images")
     print(f"median width: {found.width:.0%} of the count")
     print(f"heads less than {found.spacing:.1f} pixels apart cause a warning")

@@ -35,6 +35,8 @@ from headcount.deployment.quantization import (
 from headcount.inference.counter import Counter
 from headcount.inference.engines import SEAL, EngineError, ModelMeta, OpenVINOEngine, describe
 from headcount.models import serialization
+from headcount.models.counting_model import CountingModel
+from headcount.models.ensemble import Ensemble
 from headcount.synthetic.scenes import render
 
 if TYPE_CHECKING:
@@ -96,7 +98,7 @@ class Graph(nn.Module):
 
 
 def export(
-    checkpoint: str | Path | nn.Module,
+    checkpoint: str | Path | CountingModel | Ensemble,
     path: str | Path,
     precision: str = "fp16",
     name: str | None = None,
@@ -135,7 +137,7 @@ def export(
         raise ValueError(f"{path}: the exported file must end in .onnx")
     photos = photos_for(precision, calibrate)
     folder = Path(checkpoint) if isinstance(checkpoint, (str, Path)) else None
-    model: nn.Module = checkpoint if isinstance(checkpoint, nn.Module) else serialization.load(checkpoint)
+    model = serialization.load(checkpoint) if isinstance(checkpoint, (str, Path)) else checkpoint
     model = model.cpu().float().eval()
     with torch.inference_mode():
         meta = describe(model, folder)

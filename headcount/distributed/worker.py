@@ -33,7 +33,7 @@ import numpy as np
 
 from headcount import __version__
 from headcount.distributed.storage import Folder, is_address, read_image_file
-from headcount.inference.counter import Counter, Picture, load
+from headcount.inference.counter import Counter, PreparedImage, load
 from headcount.inference.engines import THREADS
 from headcount.inference.result import COLUMNS, CountResult, Row
 from headcount.io.files import single_line
@@ -216,7 +216,7 @@ class Worker:
         for path, (result, _) in zip(paths, results, strict=True):
             yield row_of(result, path)
 
-    def prepare(self, path: str) -> Picture | CountResult:
+    def prepare(self, path: str) -> PreparedImage | CountResult:
         """Read an image; a failed result if it cannot be read."""
         try:
             source = read_image_file(path) if is_address(path) else path

@@ -1,8 +1,7 @@
-"""A data set through a counter: a row per image, the metrics, and what it takes to measure the same again.
+"""A data set through a counter: a row per image, the metrics, and what is needed to repeat the measurement.
 
-Unusual: what is measured is what users run. `evaluate` calls the same `Counter.count` as the command line
-does, so the test-time rule, the tiles and the precision are inside the number. Whatever has a `count` can be
-measured, and nothing here imports torch.
+`evaluate` calls the same `Counter.count` as the command line, so the measured figures include the inference rule, the
+tiles and the precision. Anything with a `count` method can be measured, and nothing here imports torch.
 """
 
 from __future__ import annotations
@@ -14,30 +13,43 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from headcount.datasets.sample import Sample
-from headcount.evaluation.metrics import LEVEL_RANGES, CountMetrics, Localisation, game, localise
+from headcount.evaluation.metrics import LEVELS, METRICS, CountMetrics, Localization, game, localize
 from headcount.geometry import inside
-from headcount.io.files import atomic_write
+from headcount.inference.result import CountResult
+from headcount.io.files import atomic_write, single_line
 from headcount.provenance import provenance
 
 GAME_LEVELS = (1, 2, 3)
 
 
-class Counts(Protocol):
+class CountsImages(Protocol):
     """What can be measured: a `headcount.Counter`, or anything with this method."""
 
-    def count(self, x: Any, roi: Any = None) -> Any:
-        """A `CountResult`, or an object with its count, density, stride, width and height, and points() for radii."""
+    def count(self, image: Path, roi: np.ndarray | None = None) -> CountResult:
+        """Count the people in an image, inside a polygon (P,2) if one is given."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One image. true, predicted, error: people, error = predicted - true. seconds: to count it.
-    game1..3: GAME at levels 1 to 3, people."""
+    """One image.
+
+    Attributes:
+        name: of the image.
+        path: of its file.
+        scene: the camera; "" if the data set has none.
+        true: people.
+        predicted: people.
+        error: predicted - true, people.
+        seconds: to read and count the image.
+        game1: GAME at level 1, people.
+        game2: GAME at level 2, people.
+        game3: GAME at level 3, people.
+    """
 
     name: str
     path: str
@@ -55,18 +67,21 @@ class Row:
 class Report:
     """What `evaluate` found.
 
-    rows: of the images that were counted, in the order given. errors: path -> reason, of those that were not.
-    localisation: of the dots that `CountResult.points` gives, at each radius that was asked for.
-    about: the figures' origin: model, engine, precision, data, format, split, date, version, commit, cpu.
+    Attributes:
+        rows: of the images that were counted, in the order given.
+        metrics: over these images.
+        errors: path -> reason, for the images that were not counted.
+        about: where the figures come from: model, engine, precision, data, format, split, date, version, commit, cpu.
+        localization: of the positions that `CountResult.points` gives, at each radius that was requested.
     """
 
     rows: list[Row]
     metrics: CountMetrics
     errors: dict[str, str] = field(default_factory=dict)
-    about: dict[str, Any] = field(default_factory=dict)
-    localisation: tuple[Localisation, ...] = ()
+    about: dict[str, object] = field(default_factory=dict)
+    localization: tuple[Localization, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, object]:
         """Everything, ready for JSON: n, mae, rmse, nae, bias, game and intervals first."""
         return {
             **self.metrics.to_dict(),
@@ -74,7 +89,7 @@ class Report:
             "levels": {name: part.to_dict() for name, part in self.metrics.by_level().items()},
             "scenes": {name: part.to_dict() for name, part in self.metrics.by_scene().items()},
             "scene_mae": round(self.metrics.scene_mae, 4),
-            "localisation": [found.to_dict() for found in self.localisation],
+            "localization": [found.to_dict() for found in self.localization],
             "errors": self.errors,
             "images": [asdict(row) for row in self.rows],
         }
@@ -86,7 +101,7 @@ class Report:
             file.write(text + "\n")
 
     def to_csv(self, path: str | Path) -> None:
-        """Write a line per image that was counted, its columns the fields of Row."""
+        """Write a line per image that was counted, with the fields of `Row` as columns."""
         with atomic_write(path) as file:
             writer = csv.DictWriter(file, [f.name for f in fields(Row)])
             writer.writeheader()
@@ -94,35 +109,39 @@ class Report:
 
     def table(self) -> str:
         """The metrics as lines of at most 80 characters, with 95 % intervals for the whole."""
-        all_images = self.metrics
-        names = ("mae", "rmse", "nae", "bias")
-        levels, scenes = all_images.by_level(), all_images.by_scene()
-        lows, highs = zip(*(all_images.interval(name) for name in names), strict=True)
         lines = [
             " ".join(str(self.about[key]) for key in ("model", "engine", "precision") if self.about.get(key)),
-            f"{'':22}{'images':>7}{'MAE':>10}{'RMSE':>10}{'NAE':>9}{'bias':>10}",
-            _line("all", len(all_images), *(getattr(all_images, name) for name in names)),
-            _line("  95 % interval, from", "", *lows),
-            _line("  to", "", *highs),
+            *self._metric_lines(),
+            "GAME 0-3: " + ", ".join(f"{value:.2f}" for value in self.metrics.game),
         ]
-        parts = {f"{level} ({LEVEL_RANGES[level]})": part for level, part in levels.items()}
-        parts |= {f"scene {scene}": part for scene, part in scenes.items()}
-        for label, part in parts.items():
-            lines.append(_line(label, len(part), *(getattr(part, name) for name in names)))
-        if scenes:
-            lines.append(f"{'mean of the scenes':22}{len(scenes):>7}{all_images.scene_mae:10.2f}")
-        lines.append("GAME 0-3: " + ", ".join(f"{value:.2f}" for value in all_images.game))
-        for found in self.localisation:
+        for found in self.localization:
             figures = f"precision {found.precision:.3f}, recall {found.recall:.3f}, F1 {found.f1:.3f}"
-            lines.append(f"dots within {found.radius:g} px: {figures}")
+            lines.append(f"positions within {found.radius:g} px: {figures}")
         for path, reason in self.errors.items():  # most reasons name the file
             lines.append(f"failed: {reason}" if path in reason else f"failed: {path}: {reason}")
         return "\n".join(_cut(line, 80) for line in lines if line)
 
+    def _metric_lines(self) -> list[str]:
+        """A line for all images, its intervals, and a line for each level and scene."""
+        levels, scenes = self.metrics.by_level(), self.metrics.by_scene()
+        lows, highs = zip(*(self.metrics.interval(name) for name in METRICS), strict=True)
+        parts = {f"{name} ({LEVELS[name].label})": part for name, part in levels.items()}
+        parts |= {f"scene {scene}": part for scene, part in scenes.items()}
+        lines = [
+            f"{'':22}{'images':>7}{'MAE':>10}{'RMSE':>10}{'NAE':>9}{'bias':>10}",
+            _line("all", len(self.metrics), *(getattr(self.metrics, name) for name in METRICS)),
+            _line("  95 % interval, from", "", *lows),
+            _line("  to", "", *highs),
+            *(_line(label, len(part), *(getattr(part, name) for name in METRICS)) for label, part in parts.items()),
+        ]
+        if scenes:
+            lines.append(f"{'mean of the scenes':22}{len(scenes):>7}{self.metrics.scene_mae:10.2f}")
+        return lines
+
 
 def evaluate(
     samples: Iterable[Sample],
-    counter: Counts,
+    counter: CountsImages,
     progress: Callable[[int, int], None] | None = None,
     *,
     data: str | Path | None = None,
@@ -133,31 +152,36 @@ def evaluate(
     """Count every sample and compare with its points.
 
     Args:
-        samples: what `headcount.points.read` gives. Where a sample has a roi, the counter counts inside it,
-            and only the points inside it are true.
+        samples: from `headcount.datasets.read`. If a sample has a roi, the counter counts inside it, and only the
+            points inside it are true.
         counter: a `headcount.Counter`, or anything with its `count`.
         progress: called with (images done, images in all) after each image.
-        data, format, split: what was read, for the report.
-        radii: pixels within which an estimated dot counts as a head's; each gives precision, recall and F1.
+        data: what was read, for the report.
+        format: how it was read, for the report.
+        split: which part was read, for the report.
+        radii: pixels within which an estimated position counts as a head's; each gives precision, recall and F1.
 
-    A file that cannot be counted goes to `Report.errors`, and the rest go on.
+    Returns:
+        The report. An image that cannot be counted is in its `errors`; the others are counted all the same.
 
     Raises:
-        ValueError: for no samples, when not one could be counted, or for radii that `localise` does not take.
+        ValueError: there are no samples, none could be counted, or `localize` does not take a radius.
     """
     samples = list(samples)
     if not samples:
         raise ValueError("evaluate: no images to count; check the data and the split")
     rows, errors = [], {}
     nobody = np.zeros((0, 2), np.float32)
-    found = [localise(nobody, nobody, radius) for radius in radii]  # what it lacks is said before anything is counted
+    found = [
+        localize(nobody, nobody, radius) for radius in radii
+    ]  # a bad radius is reported before anything is counted
     for done, sample in enumerate(samples, start=1):
         try:
-            row, dots = measure(sample, counter, [one.radius for one in found])
+            row, matches = measure(sample, counter, [pooled.radius for pooled in found])
             rows.append(row)
-            found = [one + other for one, other in zip(found, dots, strict=True)]
-        except Exception as error:  # whatever it was, it must not lose the other images
-            errors[str(sample.image)] = " ".join(str(error).split()) or type(error).__name__
+            found = [pooled + match for pooled, match in zip(found, matches, strict=True)]
+        except Exception as error:  # one image, whatever is wrong with it, must not lose the others
+            errors[str(sample.image)] = single_line(error)
         if progress:
             progress(done, len(samples))
     if not rows:
@@ -174,12 +198,12 @@ def evaluate(
     return Report(rows, metrics, errors, {**describe(counter), **given, **provenance()}, tuple(found))
 
 
-def measure(sample: Sample, counter: Counts, radii: Sequence[float] = ()) -> tuple[Row, list[Localisation]]:
-    """Count one sample, and match its dots with its heads at each radius."""
+def measure(sample: Sample, counter: CountsImages, radii: Sequence[float] = ()) -> tuple[Row, list[Localization]]:
+    """Count one sample, and match its estimated positions with its heads at each radius."""
     points = sample.points if sample.roi is None else sample.points[inside(sample.points, sample.roi)]
     began = time.perf_counter()
     result = counter.count(sample.image, roi=sample.roi)
-    seconds = time.perf_counter() - began  # reading the picture included
+    seconds = time.perf_counter() - began  # including reading the image
     if getattr(result, "error", None):
         raise ValueError(result.error)
     if not math.isfinite(result.count):
@@ -197,14 +221,14 @@ def measure(sample: Sample, counter: Counts, radii: Sequence[float] = ()) -> tup
     )
     if not radii:
         return row, []
-    dots = result.points()
-    if sample.roi is not None:  # a dot of the last cell inside may stand just outside
-        dots = dots[inside(dots, sample.roi)]
-    return row, [localise(points, dots, radius) for radius in radii]
+    estimates = result.points()
+    if sample.roi is not None:  # a position in the last cell inside may be just outside
+        estimates = estimates[inside(estimates, sample.roi)]
+    return row, [localize(points, estimates, radius) for radius in radii]
 
 
-def describe(counter: Counts) -> dict[str, Any]:
-    """Which model ran, and how, as far as the counter says."""
+def describe(counter: CountsImages) -> dict[str, object]:
+    """Which model was measured, and how, as far as the counter tells."""
     engine = getattr(counter, "engine", None)
     meta = getattr(engine, "meta", None)
     return {

@@ -1,4 +1,8 @@
-"""Counting with a trained model: engines, tiling, and `Counter`, which turns an image into a `CountResult`."""
+"""Counting with a trained model: engines that run it, tiling for large images, and `Counter`.
+
+`Counter` turns an image of any size into a `CountResult` with the count, the density and, if the model was calibrated,
+an interval. `load` opens a model by its path or by the name of one that ships with headcount.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,8 +1,7 @@
-"""Counter: any picture, of any size, to a CountResult.
+"""Counter: an image of any size to a CountResult.
 
-What is unusual: the test-time rule is the model's own (small pictures are enlarged to its `min_side`, tiles.py says how
-large ones are cut), and it is the same for one picture, a folder and a video. Where there are many, the next ones are
-read while one is counted.
+The inference rule is the model's own: small images are enlarged to its `min_side`, and tiling.py cuts large ones. It is
+the same for one image, a folder and a video. For several images, the next ones are read while one is counted.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ import time
 from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from headcount.geometry import at_cells, enlarge_to, polygon_mask, resize
 from headcount.inference import tiling
@@ -24,28 +23,33 @@ from headcount.inference.engines import Engine, ModelMeta, open_engine
 from headcount.inference.prefetch import prefetch
 from headcount.inference.pretrained import find_model
 from headcount.inference.reliability import interval, larger_than_known, smaller_than_known
-from headcount.inference.result import CountResult
+from headcount.inference.result import CountResult, ImageInput
+from headcount.io.files import single_line
 from headcount.io.images import MAX_PIXELS, as_image
 from headcount.io.video import Frame, probe, read_frames
 from headcount.io.video_source import public_name
 from headcount.regions.counting import count_regions
 from headcount.regions.region import Region
 
-AHEAD = 1  # pictures that wait, read, while one is counted; a batch each
+AHEAD = 1  # batches of images that are read and wait while one is counted
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A picture on its way to be counted.
+class PreparedImage:
+    """An image that is ready to be counted.
 
-    x: as it was given. image: uint8 (H,W,3), read from it. seen: uint8, as the model is to see it. inside: uint8 (H,W),
-    1 in the roi, or None. seconds: that this took, after reading.
+    Attributes:
+        source: what was given to `Counter.count`.
+        image: uint8 (H,W,3), read from it.
+        model_input: uint8 (H',W',3), what the model sees.
+        roi_mask: uint8 (H,W), 1 inside the region of interest; None without one.
+        seconds: that preparing took, after reading.
     """
 
-    x: Any
+    source: ImageInput
     image: np.ndarray
-    seen: np.ndarray
-    inside: np.ndarray | None
+    model_input: np.ndarray
+    roi_mask: np.ndarray | None
     seconds: float
 
 
@@ -53,123 +57,189 @@ class Picture:
 class Counter:
     """Counts with one open model.
 
-    max_tile: larger pictures, in pixels, are cut in windows of at most this size; None is what takes 1.5 GB at most.
-    max_pixels: files of more pixels are refused before they are decoded.
+    Attributes:
+        engine: runs the model.
+        max_tile: images with more pixels are cut into windows of at most this many. None is the largest window that
+            keeps the process below 1.5 GB.
+        max_pixels: files with more pixels are refused before they are decoded.
     """
 
     engine: Engine
     max_tile: int | None = None
     max_pixels: int = MAX_PIXELS
 
-    def count(self, x: Any, roi: Any = None, scale: float = 1.0, regions: Iterable[Region] = ()) -> CountResult:
-        """Count the people in one picture.
+    def count(
+        self,
+        image: ImageInput,
+        roi: ArrayLike | None = None,
+        scale: float = 1.0,
+        regions: Iterable[Region] = (),
+    ) -> CountResult:
+        """Count the people in one image.
 
         Args:
-            x: a path, the bytes of a file, a Pillow picture, a uint8 array (H,W), (H,W,3) RGB or (H,W,4), or a
-                video Frame.
-            roi: a polygon (P,2), x then y in pixels of the picture: the rest is blackened, and cells whose centre
-                is outside are not counted.
-            scale: the picture is first resized by this factor, 0.05 to 8: less than 1 where heads are very large.
-            regions: what `headcount.regions.read_regions` gives; each is counted, from the same density.
+            image: a path, the bytes of a file, a Pillow image, a uint8 array (H,W), (H,W,3) RGB or (H,W,4), or a video
+                Frame.
+            roi: region of interest, a polygon (P,2) with x then y in pixels of the image. Everything outside is
+                blackened, and cells whose centre is outside are not counted.
+            scale: the image is first resized by this factor, 0.05 to 8; use less than 1 if heads are very large.
+            regions: from `headcount.regions.read_regions`; each is counted in the same density.
+
+        Returns:
+            The count with its density.
 
         Raises:
-            ValueError: for a picture that cannot be read, or a bad polygon; one line.
+            ValueError: the image cannot be read, or the polygon, the scale or a region does not fit; one line.
         """
-        picture = self.prepare(x, roi, scale)
-        return next(self.count_alike([picture], tuple(regions)))
+        prepared = self.prepare(image, roi, scale)
+        return next(self.count_batch([prepared], tuple(regions)))
 
     def count_many(
-        self, xs: Iterable[Any], roi: Any = None, scale: float = 1.0, regions: Iterable[Region] = ()
+        self,
+        images: Iterable[ImageInput],
+        roi: ArrayLike | None = None,
+        scale: float = 1.0,
+        regions: Iterable[Region] = (),
     ) -> Iterator[CountResult]:
-        """Count pictures one after another, as they are asked for: anything `count` takes, mixed, of any sizes.
+        """Count images one after another, lazily. The next images are read while one is counted.
 
-        One path, one file's bytes or one array is one picture. A bad input gives a CountResult with `error` set and
-        count nan, in its place, and the others go on. The next pictures are read while one is counted.
+        Args:
+            images: anything that `count` takes, mixed, of any sizes. A single path, file content or array is one image.
+            roi: as in `count`, for every image.
+            scale: as in `count`, for every image.
+            regions: as in `count`, for every image.
+
+        Yields:
+            A result for each image, in order. For an image that cannot be counted, `error` is set and the count is nan.
         """
-        for result, _ in self.stream(xs, roi, scale, regions):
+        for result, _ in self.stream(images, roi, scale, regions):
             yield result
 
     def count_video(
         self,
         source: str | Path | int,
         every: str | int = "1s",
-        roi: Any = None,
+        roi: ArrayLike | None = None,
         scale: float = 1.0,
         regions: Iterable[Region] = (),
     ) -> Iterator[CountResult]:
-        """Count frames of a video file, a stream's address or a camera's number, as `read_frames` gives them: `every`
-        is a time ("1s", "0.2s") or a number of frames ("10f"). Raises MediaError where there is nothing to read."""
+        """Count frames of a video, lazily.
+
+        Args:
+            source: a video file, the address of a stream or the number of a camera.
+            every: how often a frame is counted: a time ("1s", "0.2s") or a number of frames ("10f").
+            roi: as in `count`, for every frame.
+            scale: as in `count`, for every frame.
+            regions: as in `count`, for every frame.
+
+        Yields:
+            A result for each counted frame, with its `time`.
+
+        Raises:
+            MediaError: there is no such video, or `every` is not valid.
+        """
         path = public_name(source)
         with contextlib.closing(read_frames(source, every)) as frames:
-            for result, _ in self.stream(frames, roi, scale, regions, probe(source).live):
+            for result, _ in self.stream(frames, roi, scale, regions, live=probe(source).live):
                 yield replace(result, path=path)
 
     def stream(
         self,
-        xs: Iterable[Any],
-        roi: Any = None,
+        images: Iterable[ImageInput],
+        roi: ArrayLike | None = None,
         scale: float = 1.0,
         regions: Iterable[Region] = (),
         live: bool = False,
     ) -> Generator[tuple[CountResult, np.ndarray | None], None, None]:
-        """As `count_many`; each result with the picture it is of, uint8 (H,W,3), or None where that could not be read.
-        live: count each at once, reading none ahead, which would be old when its turn comes."""
-        xs = [xs] if isinstance(xs, (str, os.PathLike, bytes, np.ndarray)) else xs
-        pictures = (self.try_prepare(x, roi, scale) for x in xs)
+        """Like `count_many`, with the pixels of each image.
+
+        Args:
+            images: as in `count_many`.
+            roi: as in `count`.
+            scale: as in `count`.
+            regions: as in `count`.
+            live: count each image as soon as it is read and read none ahead, since it would be old by then.
+
+        Yields:
+            The result, and the image, uint8 (H,W,3), or None if it could not be read.
+        """
+        if isinstance(images, (str, os.PathLike, bytes, np.ndarray)):
+            images = [images]
+        prepared: Generator[PreparedImage | CountResult, None, None]
+        prepared = (self.try_prepare(image, roi, scale) for image in images)
         if not live:
-            pictures = prefetch(pictures, AHEAD * self.engine.batch)
-        with contextlib.closing(pictures):
-            yield from self.count_prepared(pictures, tuple(regions), 1 if live else self.engine.batch)
+            prepared = prefetch(prepared, AHEAD * self.engine.batch)
+        with contextlib.closing(prepared):
+            yield from self.count_prepared(prepared, tuple(regions), 1 if live else self.engine.batch)
 
     def count_prepared(
-        self, pictures: Iterable[Picture | CountResult], regions: tuple[Region, ...], most: int
+        self, prepared: Iterable[PreparedImage | CountResult], regions: tuple[Region, ...], batch_size: int
     ) -> Iterator[tuple[CountResult, np.ndarray | None]]:
-        """What `stream` makes of pictures that `try_prepare` gave, in their order, at most `most` of them together."""
-        for group in alike(pictures, self.engine.meta, most):
-            yield from [(group, None)] if isinstance(group, CountResult) else self.try_count(group, regions)
+        """Count what `try_prepare` returned, in order.
 
-    def try_prepare(self, x: Any, roi: Any = None, scale: float = 1.0) -> Picture | CountResult:
-        """As `prepare`; of what cannot be read, its result. Safe to call from several threads."""
+        Args:
+            prepared: images, or the results of those that could not be read.
+            regions: are counted in every image.
+            batch_size: how many images are counted together at most.
+
+        Yields:
+            As `stream`.
+        """
+        for group in group_by_size(prepared, self.engine.meta, batch_size):
+            if isinstance(group, CountResult):
+                yield group, None
+            else:
+                yield from self.try_count(group, regions)
+
+    def prepare(self, image: ImageInput, roi: ArrayLike | None = None, scale: float = 1.0) -> PreparedImage:
+        """Read an image and make the model's input from it. Arguments and errors are those of `count`."""
+        pixels = as_image(image.image if isinstance(image, Frame) else image, self.max_pixels)  # (H,W,3)
+        began = time.perf_counter()
+        height, width = pixels.shape[:2]
+        roi_mask = None if roi is None else polygon_mask(roi, height, width)
+        model_input = pixels if roi_mask is None else pixels * roi_mask[:, :, None]
+        model_input = enlarge_to(resize(model_input, scale), self.engine.meta.min_side)
+        return PreparedImage(image, pixels, model_input, roi_mask, time.perf_counter() - began)
+
+    def try_prepare(
+        self, image: ImageInput, roi: ArrayLike | None = None, scale: float = 1.0
+    ) -> PreparedImage | CountResult:
+        """Like `prepare`; an image that cannot be read gives its result. Safe to call from several threads."""
         try:
-            return self.prepare(x, roi, scale)
+            return self.prepare(image, roi, scale)
         except Exception as error:
-            return self.failed(x, error)
+            return self.failed(image, error)
 
-    def try_count(self, pictures: list[Picture], regions: tuple[Region, ...]) -> list[tuple[CountResult, Any]]:
+    def try_count(
+        self, batch: list[PreparedImage], regions: tuple[Region, ...]
+    ) -> list[tuple[CountResult, np.ndarray | None]]:
+        """Like `count_batch`, with the images. One that fails does not affect the others of its batch."""
         try:
-            return list(zip(self.count_alike(pictures, regions), (p.image for p in pictures), strict=True))
-        except Exception as error:  # of the model, or a region that is outside of this picture
-            if len(pictures) > 1:  # the others of its batch are well
-                return [pair for picture in pictures for pair in self.try_count([picture], regions)]
-            return [(self.failed(pictures[0].x, error), None)]
+            results = list(self.count_batch(batch, regions))
+        except Exception as error:  # from the model, or for a region that is outside this image
+            if len(batch) > 1:
+                return [pair for prepared in batch for pair in self.try_count([prepared], regions)]
+            return [(self.failed(batch[0].source, error), None)]
+        return [(result, prepared.image) for result, prepared in zip(results, batch, strict=True)]
 
-    def prepare(self, x: Any, roi: Any = None, scale: float = 1.0) -> Picture:
-        """Read a picture and make of it what the model is to see. Raises ValueError, as `count`."""
-        image = as_image(x.image if isinstance(x, Frame) else x, self.max_pixels)  # (H,W,3)
+    def count_batch(self, batch: list[PreparedImage], regions: tuple[Region, ...]) -> Iterator[CountResult]:
+        """Count images that have one padded size, in one run of the engine."""
         began = time.perf_counter()
-        inside = None if roi is None else polygon_mask(roi, *image.shape[:2])
-        seen = image if inside is None else image * inside[:, :, None]
-        seen = enlarge_to(resize(seen, scale), self.engine.meta.min_side)
-        return Picture(x, image, seen, inside, time.perf_counter() - began)
-
-    def count_alike(self, pictures: list[Picture], regions: tuple[Region, ...]) -> Iterator[CountResult]:
-        """The results of pictures that have one padded size."""
-        began = time.perf_counter()
-        maps = tiling.run(self.engine, [picture.seen for picture in pictures], self.max_tile)
-        each = (time.perf_counter() - began) / len(pictures)
-        for picture, (density, mask) in zip(pictures, maps, strict=True):
+        maps = tiling.run(self.engine, [prepared.model_input for prepared in batch], self.max_tile)
+        seconds_each = (time.perf_counter() - began) / len(batch)
+        for prepared, (density, mask) in zip(batch, maps, strict=True):
             began = time.perf_counter()
-            result = self.result(picture, density, mask, regions)
-            yield replace(result, seconds=picture.seconds + each + time.perf_counter() - began)
+            result = self.result(prepared, density, mask, regions)
+            yield replace(result, seconds=prepared.seconds + seconds_each + time.perf_counter() - began)
 
     def result(
-        self, picture: Picture, density: np.ndarray, mask: np.ndarray, regions: tuple[Region, ...]
+        self, prepared: PreparedImage, density: np.ndarray, mask: np.ndarray, regions: tuple[Region, ...]
     ) -> CountResult:
-        """What the density and mask (h,w) of a picture say."""
-        meta, (height, width) = self.engine.meta, picture.image.shape[:2]
-        stride = meta.stride * width / picture.seen.shape[1]  # pixels of the picture per cell
-        if picture.inside is not None:
-            cells = at_cells(picture.inside, density.shape[0], density.shape[1], stride)
+        """The result of an image whose density and mask, (h,w) each, are known."""
+        meta, (height, width) = self.engine.meta, prepared.image.shape[:2]
+        stride = meta.stride * width / prepared.model_input.shape[1]  # pixels of the image per cell
+        if prepared.roi_mask is not None:
+            cells = at_cells(prepared.roi_mask, density.shape[0], density.shape[1], stride)
             density, mask = density * cells, mask * cells
         people = float(density.sum(dtype=np.float64))
         low, high = interval(people, meta.interval)
@@ -183,39 +253,53 @@ class Counter:
             stride=stride,
             seconds=0.0,
             model=meta.name,
-            path=path_of(picture.x),
+            path=path_of(prepared.source),
             low=low,
             high=high,
-            warning=warning or larger_than_known(self.engine, picture.seen, density, self.max_tile),
-            time=picture.x.time if isinstance(picture.x, Frame) else None,
+            warning=warning or larger_than_known(self.engine, prepared.model_input, density, self.max_tile),
+            time=prepared.source.time if isinstance(prepared.source, Frame) else None,
             regions=count_regions(regions, density, stride, width, height) if regions else (),
         )
 
-    def failed(self, x: Any, error: Exception) -> CountResult:
+    def failed(self, image: object, error: Exception) -> CountResult:
         """The result of an input that could not be counted."""
-        reason = " ".join(str(error).split()) or type(error).__name__
-        nothing = np.zeros((0, 0), np.float32)
-        meta = self.engine.meta
-        return CountResult(math.nan, nothing, nothing, 0, 0, meta.stride, 0.0, meta.name, path_of(x), reason)
+        empty = np.zeros((0, 0), np.float32)
+        return CountResult(
+            count=math.nan,
+            density=empty,
+            mask=empty,
+            width=0,
+            height=0,
+            stride=self.engine.meta.stride,
+            seconds=0.0,
+            model=self.engine.meta.name,
+            path=path_of(image),
+            error=single_line(error),
+        )
 
 
-def alike(
-    pictures: Iterable[Picture | CountResult], meta: ModelMeta, most: int
-) -> Iterator[list[Picture] | CountResult]:
-    """Pictures in their order: those of one padded size that follow each other together, `most` of them at most, and
-    each that could not be read by itself."""
-    group: list[Picture] = []
-    size: tuple[int, int] | None = None
-    for picture in pictures:
-        wanted = tiling.padded_size(picture.seen.shape, meta) if isinstance(picture, Picture) else None
-        if group and wanted != size:
+def group_by_size(
+    prepared: Iterable[PreparedImage | CountResult], meta: ModelMeta, batch_size: int
+) -> Iterator[list[PreparedImage] | CountResult]:
+    """Group consecutive images of one padded size, keeping the order.
+
+    Args:
+        prepared: images, or the results of those that could not be read, which are passed on as they are.
+        meta: of the model that will count them.
+        batch_size: how many images a group has at most.
+    """
+    group: list[PreparedImage] = []
+    group_size: tuple[int, int] | None = None
+    for one in prepared:
+        size = tiling.padded_size(one.model_input.shape, meta) if isinstance(one, PreparedImage) else None
+        if group and size != group_size:
             yield group
             group = []
-        if isinstance(picture, CountResult):
-            yield picture
+        if isinstance(one, CountResult):
+            yield one
             continue
-        group, size = [*group, picture], wanted
-        if len(group) == most:  # at once: the next picture may be long in coming
+        group, group_size = [*group, one], size
+        if len(group) == batch_size:  # yield at once: the next image may take long to arrive
             yield group
             group = []
     if group:
@@ -226,16 +310,17 @@ def load(model: str | Path | None = None, engine: str = "auto", precision: str =
     """Open a model for counting.
 
     Args:
-        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file, or the name of a model that comes with
-            headcount; None takes its default.
+        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file, or the name of a model that ships with
+            headcount; None is the default model.
         engine: auto, openvino, onnxruntime or torch.
         precision: auto, fp32, fp16, bf16 or int8.
 
     Raises:
-        ValueError: one line: no such model, not a model, no such engine, a runtime that is not installed.
+        ValueError: there is no such model, it is not a model, or there is no such engine or runtime; one line.
     """
     return Counter(open_engine(find_model(model), engine, precision))
 
 
-def path_of(x: Any) -> str | None:
-    return os.fspath(x) if isinstance(x, (str, os.PathLike)) else None
+def path_of(image: object) -> str | None:
+    """The path of an image that was given as one."""
+    return os.fspath(image) if isinstance(image, (str, os.PathLike)) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -10,54 +11,85 @@ from headcount.geometry import resize
 from headcount.inference import tiling
 from headcount.inference.engines import Engine, ModelMeta
 
-WIDE = 30.0  # pixels from head to head, as the model sees them, above which heads may be too large for it
-FAR = 1.5  # they are if this much fewer people are counted from twice as far
+WIDE = 30.0  # pixels between heads, as the model sees them, above which heads may be too large for it
+FAR = 1.5  # they are too large if this many times fewer people are counted at half the size
 
 
-def interval(count: float, calibration: dict[str, float]) -> tuple[float, float]:
-    """(low, high) people around a count, by what `calibrate.fit_interval` found: as many times the count, `offset`
-    people added, as true counts were; nan for an empty calibration."""
+def interval(count: float, calibration: Mapping[str, float]) -> tuple[float, float]:
+    """The interval around a count that should contain the true count.
+
+    The bounds are the count, plus `offset` people, multiplied by the ratios that `calibration.fit_interval` found.
+
+    Args:
+        count: people.
+        calibration: what `fit_interval` returns.
+
+    Returns:
+        (low, high) in people; nan for an empty calibration.
+    """
     if not calibration:
         return math.nan, math.nan
     offset = calibration["offset"]
     low, high = (calibration[end] * (max(count, 0.0) + offset) - offset for end in ("low", "high"))
-    return min(max(0.0, low), count), max(high, count)  # whatever rounding does
+    return min(max(0.0, low), count), max(high, count)  # rounding must not move the count outside
 
 
 def head_spacing(density: np.ndarray, stride: float) -> float:
-    """Pixels from head to head in the crowd that the median person of a density (h,w) stands in; nan for nobody."""
+    """Pixels between neighbouring heads in the crowd around the median person.
+
+    Args:
+        density: (h,w), people per cell.
+        stride: pixels per cell.
+
+    Returns:
+        The spacing; nan if there is nobody.
+    """
     import cv2
 
-    crowd = cv2.GaussianBlur(np.maximum(density, 0), (0, 0), 1.5)  # people per cell, in the cells around
+    crowd = cv2.GaussianBlur(np.maximum(density, 0), (0, 0), 1.5)  # people per cell, averaged over nearby cells
     order = np.argsort(crowd, axis=None)[::-1]
     people = np.cumsum(np.maximum(density, 0).ravel()[order])
     if not len(people) or people[-1] < 1:
         return math.nan
-    middle = crowd.ravel()[order[np.searchsorted(people, people[-1] / 2)]]
-    return stride / math.sqrt(max(middle, 1e-6))
+    median = crowd.ravel()[order[np.searchsorted(people, people[-1] / 2)]]
+    return stride / math.sqrt(max(median, 1e-6))
 
 
 def smaller_than_known(density: np.ndarray, stride: float, meta: ModelMeta) -> str | None:
-    """A warning where heads are closer, in pixels of the picture, than the model saw them; `density` (h,w)."""
+    """A warning if heads are closer together than in the images that the model was calibrated on.
+
+    Args:
+        density: (h,w), people per cell.
+        stride: pixels of the image per cell.
+        meta: of the model.
+    """
     spacing = head_spacing(density, stride)
-    if not spacing < meta.spacing:  # nan is not; and a model that was not calibrated says 0
+    if not spacing < meta.spacing:  # also for nan, and for a model that was not calibrated, whose spacing is 0
         return None
     return (
-        f"heads are about {spacing:.0f} pixels apart, closer than in the pictures the model knows ({meta.spacing:.0f}):"
-        " the count is likely too low; take a picture of more pixels"
+        f"heads are about {spacing:.0f} pixels apart, closer than in the images the model knows ({meta.spacing:.0f}):"
+        " the count is likely too low; use an image with more pixels"
     )
 
 
 def larger_than_known(engine: Engine, image: np.ndarray, density: np.ndarray, max_tile: int | None) -> str | None:
-    """A warning where many fewer people are there when the picture (H,W,3) is looked at from twice as far: parts of
-    large heads are then counted as people. Crowds of small heads, which are lost from afar, are not looked at."""
+    """A warning if far fewer people are counted at half the size: parts of large heads were then counted as people.
+
+    Crowds of small heads are not checked, because they are lost at half the size.
+
+    Args:
+        engine: that counted the image.
+        image: uint8 (H,W,3), as the model saw it.
+        density: (h,w), what the engine found.
+        max_tile: as in `tiling.run`.
+    """
     if not engine.meta.spacing or not head_spacing(density, engine.meta.stride) > WIDE:
         return None
-    [(from_afar, _)] = tiling.run(engine, [resize(image, 0.5)], max_tile)
-    near, far = float(density.sum()), float(from_afar.sum())
-    if near <= FAR * far + 2:
+    [(half_density, _)] = tiling.run(engine, [resize(image, 0.5)], max_tile)
+    full, half = float(density.sum()), float(half_density.sum())
+    if full <= FAR * half + 2:
         return None
     return (
-        f"heads are larger than in the pictures the model knows: at half its size this picture counts {far:.0f};"
+        f"heads are larger than in the images the model knows: at half its size this image counts {half:.0f};"
         " count it with --scale 0.5"
     )

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from typing import Any
+from os import PathLike
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
@@ -14,19 +15,37 @@ from headcount.regions.counting import RegionCount, count_regions
 from headcount.regions.drawing import draw_regions
 from headcount.regions.region import Region
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from headcount.io.video import Frame
+
+ImageInput: TypeAlias = "str | PathLike[str] | bytes | Image | np.ndarray | Frame"  # anything `Counter.count` takes
+Row = dict[str, Any]  # as CountResult.to_dict gives it
+COLUMNS = ("path", "count", "low", "high", "width", "height", "seconds", "model", "warning", "error")
+
 
 @dataclass(frozen=True)
 class CountResult:
-    """What was counted in one picture, tile set or video frame.
+    """What was counted in one image or video frame.
 
-    count: people, `density.sum()`; nan where `error` says why there is none.
-    density, mask: float32 (h,w), people per cell and the probability 0..1 that people are there.
-    width, height: of the picture as it was given, pixels.
-    stride: pixels of it per cell; less than the model's where the picture was enlarged to be counted.
-    seconds: from image to count. model: its name. path: the file, if it was one.
-    low, high: the interval that holds the true count of nine in ten pictures like those the model was calibrated on;
-    nan where it was not. warning: why this picture is unlike those, in one line.
-    time: of a video's frame, seconds from its start. regions: what was counted in each region, where some were given.
+    Attributes:
+        count: people, `density.sum()`; nan if `error` is set.
+        density: float32 (h,w), people per cell.
+        mask: float32 (h,w), the probability 0..1 that people are in the cell.
+        width: of the image as it was given, in pixels.
+        height: of the image as it was given, in pixels.
+        stride: pixels of that image per cell; less than the model's stride if the image was enlarged for counting.
+        seconds: from decoded image to count.
+        model: its name.
+        path: of the file, if the image was one.
+        error: why the image could not be counted, in one line.
+        low: lower end of the interval, in people. It holds the true count of nine in ten images like those that the
+            model was calibrated on; nan if the model was not calibrated.
+        high: upper end of the interval.
+        warning: how this image differs from those that the model knows, in one line.
+        time: seconds from the start of the video, for a video frame.
+        regions: what was counted in each region that was given.
     """
 
     count: float
@@ -45,46 +64,57 @@ class CountResult:
     time: float | None = None
     regions: tuple[RegionCount, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """path, count, low, high, width, height, seconds, model, ready for JSON, None for what is not known; `time`,
-        `regions`, `warning` and `error` where there are any."""
-        row: dict[str, Any] = {
-            "path": self.path,
-            **({} if self.time is None else {"time": round(self.time, 3)}),
-            **{name: number(getattr(self, name)) for name in ("count", "low", "high")},
-            "width": self.width,
-            "height": self.height,
-            "seconds": round(self.seconds, 3),
-            "model": self.model,
-        }
+    def to_dict(self) -> Row:
+        """The result for JSON, with None for what is not known.
+
+        Returns:
+            path, count, low, high, width, height, seconds and model; `time`, `regions`, `warning` and `error` only if
+            they are set.
+        """
+        row: Row = {"path": self.path}
+        if self.time is not None:
+            row["time"] = round(self.time, 3)
+        row |= {name: number(getattr(self, name)) for name in ("count", "low", "high")}
+        row |= {"width": self.width, "height": self.height, "seconds": round(self.seconds, 3), "model": self.model}
         if self.regions:
             row["regions"] = [region.to_dict() for region in self.regions]
         return row | {name: getattr(self, name) for name in ("warning", "error") if getattr(self, name)}
 
     def in_regions(self, regions: Iterable[Region]) -> CountResult:
-        """The same result with what is in each region. Raises ValueError for one that is outside of the picture."""
-        counted = count_regions(tuple(regions), self.density, self.stride, self.width, self.height) if regions else ()
+        """The same result with the people in each region.
+
+        Raises:
+            ValueError: a region is outside the image.
+        """
+        regions = tuple(regions)
+        counted = count_regions(regions, self.density, self.stride, self.width, self.height) if regions else ()
         return replace(self, regions=counted)
 
     def points(self) -> np.ndarray:
-        """Estimated head positions, float32 (N,2), x then y in pixels of the picture: as many as the rounded count."""
+        """Estimated head positions, float32 (N,2), x then y in pixels of the image; N is the rounded count."""
         from headcount.inference.localization import head_points
 
         return head_points(self.density, self.mask, self.stride, self.width, self.height)
 
-    def overlay(self, image: Any, regions: Iterable[Region] = ()) -> np.ndarray:
-        """The picture that was counted, given again as to `Counter.count`, under its density: uint8 (H,W,3); with the
-        regions that it was counted in, if they are given again too."""
+    def overlay(self, image: ImageInput, regions: Iterable[Region] = ()) -> np.ndarray:
+        """The image with its density drawn on top.
+
+        Args:
+            image: the image that was counted, as it was given to `Counter.count`.
+            regions: the regions that it was counted in, to draw them too.
+
+        Returns:
+            uint8 (H,W,3) RGB.
+        """
+        from headcount.io.video import Frame
         from headcount.visualization.heatmap import overlay
 
-        drawn = overlay(as_image(image), self.density, self.count, self.stride)
-        return draw_regions(drawn, self.regions, tuple(regions)) if self.regions and regions else drawn
+        pixels = as_image(image.image if isinstance(image, Frame) else image)
+        drawn = overlay(pixels, self.density, self.count, self.stride)
+        regions = tuple(regions)
+        return draw_regions(drawn, self.regions, regions) if self.regions and regions else drawn
 
 
 def number(value: float) -> float | None:
-    """Rounded for JSON; None for nan."""
+    """A number rounded for JSON; None for nan."""
     return None if math.isnan(value) else round(value, 2)
-
-
-COLUMNS = ("path", "count", "low", "high", "width", "height", "seconds", "model", "warning", "error")
-Row = dict[str, Any]  # as CountResult.to_dict gives it

@@ -1,4 +1,12 @@
-"""The networks: backbones, the five ways to fuse a mask, the baselines, ensembles, and their files."""
+"""The networks: backbones, fusion heads, published baselines and ensembles, and reading and writing them.
+
+To add a backbone, write a subclass of `backbones.base.Backbone` in a new file of `backbones/` and name it in
+`backbones.BACKBONES`. To add a fusion, write a subclass of `fusion.Fusion` and name it in `fusion.FUSIONS`. To add a
+complete published network, write a subclass of `backbones.base.ImageNetwork` that returns the density and name it in
+`counting_model.BASELINES`. An engine is a class with a line in `headcount.inference.engines.ENGINES`. The tests in
+tests/models and tests/inference run over these registries: they check shapes, receptive fields and the mask of every
+entry, and the row of a new fusion in tests/models/test_fusion.py says whether the density loss reaches its mask branch.
+"""
 
 from typing import TYPE_CHECKING
 

@@ -1,9 +1,8 @@
-"""Several trained networks as one model: one that averages their counts, or one network of their averaged weights.
+"""Several trained networks as one model: their averaged counts, or one network with their averaged weights.
 
-What is unusual: nothing is trained. Networks of different kinds err differently, and their mean mostly errs less;
-model.Ensemble says how it is taken. It costs the time and the size of all. Networks of one kind that learned on from
-one start, each with other crops, may average their weights instead (a model soup, Wortsman et al. 2022): that costs
-nothing. The result is a run's folder like any other, to calibrate, evaluate and export.
+Nothing is trained. Networks of different kinds make different errors, so the mean of their counts is usually better; it
+costs the time and size of all of them. Networks that were trained from one starting point on different crops can
+average their weights instead (a model soup, Wortsman et al. 2022), which costs nothing at inference.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from headcount.io.files import atomic_write
 from headcount.models.counting_model import CountingModel
@@ -26,67 +26,81 @@ def average(
     weights: Sequence[float] | None = None,
     soup: bool = False,
 ) -> Path:
-    """Write OUT/best, the mean of the checkpoints RUN/best of two runs or more, and OUT/run.json, which names their
-    data sets and each one's record; returns OUT/best. A run may be given as one of its checkpoints, RUN/last.
+    """Write the mean of several checkpoints as a run folder, which can be calibrated, evaluated and exported.
 
-    weights: how much each counts, in any unit; by default the same. soup: the mean of their weights, one network,
-    instead of their counts; for runs that began with the same weights.
+    Args:
+        runs: two run folders or more, whose checkpoints RUN/best are averaged, or checkpoint folders such as RUN/last.
+        out: the folder to write: OUT/best, and OUT/run.json with the data sets and the record of each run.
+        name: of the new model; by default the name of `out`.
+        weights: how much each run counts, in any unit; equal by default.
+        soup: average the weights of the networks, which gives one network, instead of their counts. The runs must have
+            started from the same weights.
+
+    Returns:
+        OUT/best.
 
     Raises:
-        ValueError: naming the run, where one is missing, is no single network, or does not fit the others.
+        ValueError: naming the run that is missing, is not a single network, or does not fit the others.
     """
     if len(runs) < 2:
         raise ValueError("an average needs two runs or more; give each one's folder")
-    chosen, out = [checkpoint(Path(run)) for run in runs], Path(out)
+    checkpoints, out = [checkpoint_of(Path(run)) for run in runs], Path(out)
     if (out / "run.json").exists():
         raise ValueError(f"{out}: holds a run already; give a new folder")
-    records = [read_record(folder.parent) for folder in chosen]
-    networks = [load(folder) for folder in chosen]
-    members = [network for network in networks if isinstance(network, CountingModel)]
-    if len(members) < len(networks):
-        raise ValueError("one of the runs is an average already; give single networks")
+    records = [read_record(folder.parent) for folder in checkpoints]
     name = name or out.name
-    first = members[0].config
-    configs = tuple(member.config for member in members)
-    shares = tuple(weight / (sum(weights) or 1) for weight in weights) if weights else ()
-    ensemble = Ensemble(EnsembleConfig(configs, shares, name, first.min_side, first.shrink))
-    for mine, given in zip(ensemble.members, members, strict=True):
-        mine.load_state_dict(given.state_dict())
+    ensemble = combine([load(folder) for folder in checkpoints], name, weights)
     save(mix(ensemble, name) if soup else ensemble, out / "best")
-    sets = {key: one for record in records for key, one in record["config"]["sets"].items()}
-    recipe = records[0]["config"] if soup else {}  # one network may be trained further, with the losses it knows
+    sets = {key: settings for record in records for key, settings in record["config"]["sets"].items()}
+    recipe = records[0]["config"] if soup else {}  # a soup can be trained further, with the losses of its runs
     record = {
         "config": {**recipe, "name": name, "sets": sets},
-        "members": {str(folder): record for folder, record in zip(chosen, records, strict=True)},
+        "members": {str(folder): record for folder, record in zip(checkpoints, records, strict=True)},
     }
     with atomic_write(out / "run.json") as file:
         file.write(json.dumps(record, indent=2) + "\n")
     return out / "best"
 
 
+def combine(networks: Sequence[CountingModel | Ensemble], name: str, weights: Sequence[float] | None) -> Ensemble:
+    """An ensemble with the weights of trained networks. Raises ValueError where they do not fit together."""
+    members = [network for network in networks if isinstance(network, CountingModel)]
+    if len(members) < len(networks):
+        raise ValueError("one of the runs is an average already; give single networks")
+    shares: tuple[float, ...] = ()
+    if weights:
+        shares = tuple(weight / (sum(weights) or 1) for weight in weights)
+    first = members[0].config
+    configs = tuple(member.config for member in members)
+    ensemble = Ensemble(EnsembleConfig(configs, shares, name, first.min_side, first.shrink))
+    for member, trained in zip(ensemble.members, members, strict=True):
+        member.load_state_dict(trained.state_dict())
+    return ensemble
+
+
 def mix(ensemble: Ensemble, name: str) -> CountingModel:
-    """One network whose every weight is the mean of the members', by their shares.
+    """One network whose every weight is the weighted mean of the members'.
 
     Raises:
-        ValueError: they are not of one kind.
+        ValueError: the members have different architectures.
     """
-    one, *others = (replace(config, name=name) for config in ensemble.config.members)
-    if any(other != one for other in others):
+    first, *others = (replace(config, name=name) for config in ensemble.config.members)
+    if any(other != first for other in others):
         raise ValueError("weights can be averaged of equal networks only; leave soup out to average their counts")
-    mixed = CountingModel(one)
+    mixed = CountingModel(first)
     states = [member.state_dict() for member in ensemble.members]
-    for key, value in mixed.state_dict().items():  # a view: what is copied into it is the network's
+    for key, value in mixed.state_dict().items():  # a view: copying into it sets the network's weight
         mean = sum(share * state[key].double() for share, state in zip(ensemble.weights, states, strict=True))
         value.copy_(mean)
     return mixed.eval()
 
 
-def checkpoint(run: Path) -> Path:
-    """The folder of weights that is meant: RUN itself where it is one, RUN/best else."""
+def checkpoint_of(run: Path) -> Path:
+    """The checkpoint folder that is meant: `run` itself if it holds weights, otherwise RUN/best."""
     return run if (run / "model.safetensors").exists() else run / "best"
 
 
-def read_record(run: Path) -> dict:
+def read_record(run: Path) -> dict[str, Any]:
     """run.json of a run. Raises ValueError."""
     try:
         record = json.loads((run / "run.json").read_text(encoding="utf-8"))

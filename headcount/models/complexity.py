@@ -9,11 +9,12 @@ from headcount.models.counting_model import CountingModel
 
 
 def parameter_count(model: nn.Module) -> int:
+    """Number of parameters."""
     return sum(p.numel() for p in model.parameters())
 
 
 def multiply_adds(model: CountingModel, height: int, width: int) -> int:
-    """Multiply-adds of the convolutions for one picture of height x width; nothing is computed, only shapes."""
+    """Multiply-adds of the convolutions for one image of height x width; only shapes are computed."""
     total = 0
 
     def add(layer: nn.Conv2d, _: object, output: Tensor) -> None:

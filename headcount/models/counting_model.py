@@ -1,41 +1,49 @@
-"""CountingModel: normalise -> backbone -> fusion -> density, in one module that owns its pre- and post-processing.
+"""CountingModel: normalization, backbone, fusion and density in one module.
 
-`model(image).density.sum()` is people: there is no gain outside (`density_scale` is applied inside), and pictures of
-any size may be given, since padding and cropping happen here too. `image` is RGB in 0..255; the model makes it grey
-itself.
+`model(image).density.sum()` is the number of people. The module does its own pre- and post-processing: it makes the
+image grey if the backbone needs it, pads it to a size that the backbone takes, and crops the maps.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from headcount._settings import SettingsError
 from headcount.models.backbones import BACKBONES
+from headcount.models.backbones.base import ImageNetwork
 from headcount.models.csrnet import CSRNet
-from headcount.models.fusion import FUSIONS, Fused
+from headcount.models.fusion import FUSIONS, Fused, Fusion
 from headcount.models.mcnn import MCNN
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as OpenCV's and Pillow's grey
 
+# Published networks that give the density themselves, so no fusion head follows them.
+BASELINES: dict[str, type[ImageNetwork]] = {"mcnn": MCNN, "csrnet": CSRNet}
+
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All that a network is made from.
+    """Everything a network is built from.
 
-    backbone: multiscale, vgg16, lite0, lite2 or, as a whole network, mcnn and csrnet.
-    fusion: a key of fusion.FUSIONS; not used by mcnn and csrnet.
-    width: channels inside the heads (256 in the paper).
-    dilation: of the heads' 3x3 convolutions (the paper's light network 1; on VGG16 2, as CSRNet).
-    density_scale: the network's raw output is divided by this to give people per cell.
-    min_side: the test-time rule; a picture whose short side is shorter is enlarged to it (0: never).
-    shrink: pictures are shrunk to the multiples of pad below (the published MCNN's rule), not padded to those above.
-    init: "kaiming", or "normal", the paper's N(0, 0.01); pre-trained layers are loaded after it.
-    mean, std: normalisation of 0..255 pixels; None takes the backbone's own.
+    Attributes:
+        name: of the model, for reports.
+        backbone: a key of `backbones.BACKBONES`, or of `BASELINES` for a complete published network.
+        fusion: a key of `fusion.FUSIONS`; ignored for the published networks.
+        width: channels inside the fusion head (256 in the paper).
+        dilation: of the head's 3x3 convolutions (1 for the paper's light network, 2 on VGG16, as in CSRNet).
+        min_side: images whose short side has fewer pixels are enlarged to it at inference; 0 disables this.
+        shrink: resize images to the next smaller multiple of the backbone's pad, as the published MCNN does, instead
+            of padding them to the next larger one.
+        init: "kaiming", or "normal" for the paper's N(0, 0.01). Pretrained layers are loaded afterwards.
+        mean: replaces the backbone's normalization mean, in 0..255.
+        std: replaces the backbone's normalization standard deviation.
     """
 
     name: str = "headcount"
@@ -43,7 +51,6 @@ class ModelConfig:
     fusion: str = "feature_posterior"
     width: int = 256
     dilation: int = 1
-    density_scale: float = 1.0
     min_side: int = 0
     shrink: bool = False
     init: str = "kaiming"
@@ -51,8 +58,33 @@ class ModelConfig:
     std: tuple[float, ...] | None = None
 
 
+def without_density_scale(settings: object, where: str) -> object:
+    """Model settings without `density_scale`, which files written by older versions still contain.
+
+    Args:
+        settings: parsed from JSON or TOML.
+        where: the file or option that they come from, for the message.
+
+    Raises:
+        SettingsError: it is not 1, so it would change the counts.
+    """
+    if not isinstance(settings, Mapping) or "density_scale" not in settings:
+        return settings
+    scale = settings["density_scale"]
+    if scale != 1:
+        raise SettingsError(f"{where}: density_scale is {scale!r}; it is no longer supported, only 1.0 can be loaded")
+    return {name: value for name, value in settings.items() if name != "density_scale"}
+
+
 class Output(NamedTuple):
-    """Maps of (N,h,w), h = ceil(H / stride): density in people per cell; the rest None where a network lacks it."""
+    """The maps of a network, each (N,h,w) with h = ceil(H / stride); None if the network has no such map.
+
+    Attributes:
+        density: people per cell.
+        mask_logits: logits of the probability that people are in the cell.
+        first_density: people per cell, of baseline 3's first branch.
+        rate: people per foreground cell, of zero-inflated networks.
+    """
 
     density: Tensor
     mask_logits: Tensor | None = None
@@ -61,60 +93,59 @@ class Output(NamedTuple):
 
 
 class CountingModel(nn.Module):
-    """A backbone and a fusion head (or a peer network), with what every caller must know of it.
+    """A backbone and a fusion head, or a complete published network.
 
-    stride: pixels per density cell. pad: sizes and tile starts are multiples of it. halo: pixels of context, a
-    multiple of pad, that make a tile's interior exact.
+    Attributes:
+        config: the settings it was built from.
+        backbone: gives features, or the density if it is a published network.
+        head: the fusion head; None for a published network.
+        stride: pixels per density cell.
+        pad: sizes and tile starts are multiples of it.
+        halo: pixels of context, a multiple of pad, that make a tile's interior exact.
+        predicts_mask: whether `mask_logits` are given.
 
     Raises:
-        ValueError: for an unknown backbone, fusion or init.
+        ValueError: unknown backbone, fusion or init.
     """
 
-    stride: int
-    pad: int
-    halo: int
+    backbone: ImageNetwork
+    head: Fusion | None
     mean: Tensor
     std: Tensor
     luma: Tensor
-    backbone: Any  # one of BACKBONES or PEERS, with the attributes that backbones.py lists
-    head: Any  # one of FUSIONS; None beside a whole network
 
     def __init__(self, config: ModelConfig):
         super().__init__()
         self.config = config
-        if config.backbone in PEERS:
-            self.backbone, self.head = PEERS[config.backbone](), None
-            reach = self.backbone.reach
-        elif config.backbone in BACKBONES and config.fusion in FUSIONS:
-            self.backbone = BACKBONES[config.backbone]()
-            self.head = FUSIONS[config.fusion](self.backbone.channels, config.width, config.dilation)
-            reach = self.backbone.reach + self.head.reach * config.dilation * self.backbone.stride
-        else:
-            raise ValueError(
-                f"unknown network {config.backbone!r} + {config.fusion!r}: backbones are"
-                f" {', '.join([*BACKBONES, *PEERS])}; fusions are {', '.join(FUSIONS)}"
-            )
+        self.backbone, self.head = build_parts(config)
+        reach = self.backbone.reach
+        if self.head is not None:
+            reach += self.head.reach * config.dilation * self.backbone.stride
         self.stride, self.pad = self.backbone.stride, self.backbone.pad
         self.halo = math.ceil(reach / self.pad) * self.pad
-        self.grey = self.backbone.grey
+        self.predicts_mask = self.head is not None and self.head.predicts_mask
         mean, std = config.mean or self.backbone.mean, config.std or self.backbone.std
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)
-        initialise(self, config.init)
+        initialize(self, config.init)
 
-    def normalise(self, image: Tensor) -> Tensor:
-        """RGB 0..255 (N,3,H,W) -> (N,C,H,W), C = 1 for grey networks; the luma is rounded as an 8-bit picture's."""
+    def normalize(self, image: Tensor) -> Tensor:
+        """RGB 0..255 (N,3,H,W) -> (N,C,H,W), C = 1 for grey networks. The luma is rounded, as in an 8-bit image."""
         x = image.float()
-        if self.grey:
+        if self.backbone.grey:
             x = (x * self.luma).sum(dim=1, keepdim=True).round()
         return (x - self.mean) / self.std
 
     def forward(self, image: Tensor, mask: Tensor | None = None) -> Output:
-        """Count. `image`: RGB (N,3,H,W) in 0..255, uint8 or float. `mask`: ground truth (N,h,w), which product_gt and
-        feature_gt need in training."""
+        """Count.
+
+        Args:
+            image: RGB (N,3,H,W) in 0..255, uint8 or float.
+            mask: ground truth (N,h,w), which product_gt and feature_gt need in training.
+        """
         height, width = image.shape[-2:]
-        x = self.normalise(image)
+        x = self.normalize(image)
         if self.config.shrink:
             x = shrink(x, self.pad)
         x = F.pad(x, (0, -x.shape[-1] % self.pad, 0, -x.shape[-2] % self.pad))
@@ -123,17 +154,30 @@ class CountingModel(nn.Module):
         else:
             features = self.backbone(x)  # (N,C,H/stride,W/stride)
             fused = self.head(features, None if mask is None else fit_mask(mask, features))
-        # ceil written so: ONNX's integer division truncates, and -(-a // b) would lose a row
+        # This form of ceil survives export: ONNX's integer division truncates, so -(-a // b) would lose a row.
         h, w = (height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride
         density, *others = [None if m is None else m[:, 0, :h, :w].float() for m in fused]
         assert density is not None  # every network gives one
-        if self.config.shrink:  # the cells that shrinking took away hold nobody
+        if self.config.shrink:  # the cells that shrinking removed hold nobody
             density = F.pad(density, (0, w - density.shape[-1], 0, h - density.shape[-2]))
-        return Output(density / self.config.density_scale, *others)
+        return Output(density, *others)
+
+
+def build_parts(config: ModelConfig) -> tuple[ImageNetwork, Fusion | None]:
+    """The backbone and the fusion head of a network. Raises ValueError for unknown names."""
+    if config.backbone in BASELINES:
+        return BASELINES[config.backbone](), None
+    if config.backbone not in BACKBONES or config.fusion not in FUSIONS:
+        raise ValueError(
+            f"unknown network {config.backbone!r} + {config.fusion!r}: backbones are"
+            f" {', '.join([*BACKBONES, *BASELINES])}; fusions are {', '.join(FUSIONS)}"
+        )
+    backbone = BACKBONES[config.backbone]()
+    return backbone, FUSIONS[config.fusion](backbone.channels, config.width, config.dilation)
 
 
 def shrink(x: Tensor, multiple: int) -> Tensor:
-    """(N,C,H,W) resized to the multiples of `multiple` below (one of it at least), bilinear, in whole grey values."""
+    """(N,C,H,W) resized bilinearly to the next smaller multiples of `multiple`, at least one, in whole grey values."""
     height, width = (max(size // multiple, 1) * multiple for size in x.shape[-2:])
     return F.interpolate(x, (height, width), mode="bilinear", align_corners=False).round()
 
@@ -144,8 +188,8 @@ def fit_mask(mask: Tensor, features: Tensor) -> Tensor:
     return F.pad(mask, (0, extra_columns, 0, extra_rows)).unsqueeze(1)
 
 
-def initialise(model: nn.Module, init: str) -> None:
-    """Kaiming for the ReLUs with a small last layer, or the paper's N(0, 0.01)."""
+def initialize(model: nn.Module, init: str) -> None:
+    """Kaiming initialization for the ReLUs with a small last layer, or the paper's N(0, 0.01)."""
     if init not in ("kaiming", "normal"):
         raise ValueError(f"unknown init {init!r}: use kaiming or normal")
     for module in model.modules():
@@ -157,6 +201,3 @@ def initialise(model: nn.Module, init: str) -> None:
             nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if module.bias is not None:
             nn.init.zeros_(module.bias)
-
-
-PEERS: dict[str, type[nn.Module]] = {"mcnn": MCNN, "csrnet": CSRNet}

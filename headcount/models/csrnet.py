@@ -1,4 +1,4 @@
-"""CSRNet (Li et al., CVPR 2018), a baseline to compare with."""
+"""CSRNet (Li et al., CVPR 2018), a published network to compare with."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from headcount.models.backbones import IMAGENET_MEAN, IMAGENET_STD, freeze_vgg16, load_named, vgg16_layers
+from headcount.models.backbones.base import IMAGENET_MEAN, IMAGENET_STD, ImageNetwork, load_named
+from headcount.models.backbones.vgg16 import VGG16_REACH, freeze_vgg16, vgg16_layers
 
 
-class CSRNet(nn.Module):
-    """Li et al., *CSRNet: dilated convolutional neural networks for understanding the highly congested
-    scenes*, CVPR 2018, configuration B.
+class CSRNet(ImageNetwork):
+    """CSRNet, configuration B, with 16.3 M parameters.
 
-    VGG16's first ten convolutions, six dilated ones and a 1x1; 16.3 M parameters. Nothing follows the last,
-    as published, so single cells may be a little below zero. It is meant to start from ImageNet weights.
+    Li et al., *CSRNet: dilated convolutional neural networks for understanding the highly congested scenes*, CVPR 2018.
+    It has VGG16's first ten convolutions, six dilated ones and a 1x1 convolution. As published, nothing follows the
+    last layer, so single cells may be slightly negative. It is meant to start from ImageNet weights.
     """
 
-    stride, pad, reach, grey = 8, 8, 46 + 6 * 16, False
+    stride, pad, reach, grey = 8, 8, VGG16_REACH + 6 * 16, False
     mean, std = IMAGENET_MEAN, IMAGENET_STD
     pretrained = ("frontend",)
 
@@ -36,11 +37,11 @@ class CSRNet(nn.Module):
         return self.output_layer(features).squeeze(1)  # (N,H/8,W/8)
 
     def freeze(self, blocks: int) -> None:
-        """Keep the first `blocks` (0-4) convolution blocks of the front end as they are."""
+        """Keep the first `blocks` (0-4) convolution blocks of the front end fixed."""
         freeze_vgg16(self.frontend, blocks)
 
     def load_imagenet(self, weights: dict[str, Tensor]) -> None:
-        """Start from VGG16's weights, under torchvision's names; ValueError as backbones.load_named."""
+        """Load VGG16's weights under torchvision's names. Raises ValueError as `load_named`."""
         named = {name.removeprefix("features."): tensor for name, tensor in weights.items()}
         own = set(self.frontend.state_dict())
         load_named(self.frontend, {name: named[name] for name in own & named.keys()}, own)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -13,8 +13,15 @@ from headcount.models.counting_model import CountingModel, ModelConfig, Output
 
 @dataclass(frozen=True)
 class EnsembleConfig:
-    """Several networks that count as one. weights: the share of each, adding up to 1; nothing for equal shares.
-    min_side and shrink are theirs, which must agree."""
+    """Several networks that count as one.
+
+    Attributes:
+        members: settings of each network.
+        weights: share of each network, summing to 1; empty for equal shares.
+        name: of the ensemble.
+        min_side: as in `ModelConfig`; all members must have this value.
+        shrink: as in `ModelConfig`; all members must have this value.
+    """
 
     members: tuple[ModelConfig, ...]
     weights: tuple[float, ...] = ()
@@ -24,15 +31,22 @@ class EnsembleConfig:
 
 
 class Ensemble(nn.Module):
-    """Networks of one stride as one model: mask logits are averaged, and so are densities.
+    """Networks of one stride as one model, which averages mask logits and densities.
 
-    Of zero-inflated networks the rates are averaged instead, and the density is the averaged mask's posterior x rate:
-    one that is sure that nobody is there then outweighs one that is not. It counts as a CountingModel does and is not
-    trained: its members are, each by itself.
+    For zero-inflated networks the rates are averaged instead, and the density is the posterior of the averaged mask
+    times the averaged rate. A network that is certain that nobody is there then outweighs one that is not. An ensemble
+    counts like a `CountingModel` but is not trained; its members are trained separately.
+
+    Attributes:
+        config: the settings it was built from.
+        stride: pixels per density cell.
+        pad: sizes and tile starts are multiples of it.
+        halo: pixels of context, a multiple of pad, that make a tile's interior exact.
+        predicts_mask: whether `mask_logits` are given.
 
     Raises:
-        ValueError: no member, members that differ in stride, min_side or shrink or weights that are not a positive
-            share for each, 1 in all.
+        ValueError: there is no member, the members differ in stride, min_side or shrink, or the weights are not
+            positive or do not sum to 1.
     """
 
     def __init__(self, config: EnsembleConfig):
@@ -45,26 +59,35 @@ class Ensemble(nn.Module):
             raise ValueError("an ensemble takes networks of one stride, min_side and shrink")
         self.weights = config.weights or (1 / len(members),) * len(members)
         if len(self.weights) != len(members) or min(self.weights) <= 0 or abs(sum(self.weights) - 1) > 1e-6:
-            raise ValueError(f"weights of {len(members)} networks are {self.weights}: give each its share of 1")
-        self.stride, self.grey = members[0].stride, members[0].grey
+            found = ", ".join(f"{weight:g}" for weight in self.weights)
+            raise ValueError(f"weights of {len(members)} networks are {found}: they must be positive and sum to 1")
+        self.stride = members[0].stride
         self.pad = math.lcm(*(m.pad for m in members))
         self.halo = math.ceil(max(m.halo for m in members) / self.pad) * self.pad
+        self.predicts_mask = all(m.predicts_mask for m in members)
 
     @property
-    def mean(self) -> Any:
-        return self.members[0].mean
-
-    @property
-    def luma(self) -> Any:
-        return self.members[0].luma
+    def mean(self) -> Tensor:
+        """The first member's normalization mean."""
+        first = self.members[0]
+        assert isinstance(first, CountingModel)
+        return first.mean
 
     def forward(self, image: Tensor) -> Output:
         outputs = [member(image) for member in self.members]
-        density, logits, _, rate = (self.mean_of(list(maps)) for maps in zip(*outputs, strict=True))  # (N,h,w) each
-        return Output(density if rate is None else logits.sigmoid() * rate, logits, rate=rate)
+        density = self.average([output.density for output in outputs])
+        logits = self.average_if_all([output.mask_logits for output in outputs])
+        rate = self.average_if_all([output.rate for output in outputs])
+        if logits is not None and rate is not None:
+            density = logits.sigmoid() * rate
+        return Output(density, logits, rate=rate)
 
-    def mean_of(self, maps: list[Tensor | None]) -> Any:
-        """The weighted mean of each member's map (N,h,w); None where one has none."""
-        if any(one is None for one in maps):
-            return None
-        return sum(weight * one for weight, one in zip(self.weights, maps, strict=True) if one is not None)
+    def average(self, maps: Sequence[Tensor]) -> Tensor:
+        """The weighted mean of the members' maps (N,h,w)."""
+        first, *others = (weight * one for weight, one in zip(self.weights, maps, strict=True))
+        return sum(others, start=first)
+
+    def average_if_all(self, maps: Sequence[Tensor | None]) -> Tensor | None:
+        """The weighted mean of the members' maps (N,h,w); None if any member has no such map."""
+        known = [one for one in maps if one is not None]
+        return self.average(known) if len(known) == len(maps) else None

@@ -1,9 +1,8 @@
-"""Fusion, the heart of the mask-aware network: how the foreground mask reaches the density (paper, section III).
+"""Fusion: how the foreground mask reaches the density (paper, section III).
 
-Every class takes features (N,channels,h,w) and, where it trains on it, the ground-truth mask (N,1,h,w), and gives a
-`Fused`. They stand side by side so that what differs between them is all there is to read. `width` is the channels
-inside a head, 256 everywhere in the paper. `reach` is the context, in cells and for dilation 1, that the head adds to
-the backbone's.
+The classes stand side by side so that their differences are easy to read. A new fusion is a subclass of `Fusion` (or of
+`Product` or `Feature`) and a line in `FUSIONS`; its row in tests/models/test_fusion.py says whether the density loss
+reaches the mask branch.
 """
 
 from __future__ import annotations
@@ -14,16 +13,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from headcount.models.backbones import conv
+from headcount.models.backbones.base import conv
 
 
 class Fused(NamedTuple):
-    """What a head gives, each (N,1,h,w); None where a solution has no such thing."""
+    """The maps of a fusion head, each (N,1,h,w); None if the solution has no such map.
+
+    Attributes:
+        density: people per cell.
+        mask_logits: logits of the probability that people are in the cell.
+        first_density: baseline 3's density, regressed where the other solutions have a mask.
+        rate: people per foreground cell, of zero-inflated solutions.
+    """
 
     density: Tensor
     mask_logits: Tensor | None = None
-    first_density: Tensor | None = None  # baseline 3: the density regressed where the others have a mask
-    rate: Tensor | None = None  # zero-inflated: people per foreground cell
+    first_density: Tensor | None = None
+    rate: Tensor | None = None
+
+
+class Fusion(nn.Module):
+    """A head that turns features (N,channels,h,w) into density.
+
+    Args:
+        channels: of the features.
+        width: channels inside the head, 256 in the paper.
+        dilation: of the 3x3 convolutions.
+
+    Attributes:
+        reach: context in cells, for dilation 1, that the head adds to the backbone's.
+        predicts_mask: whether `mask_logits` are given.
+    """
+
+    reach: int
+    predicts_mask = True
+
+    def __init__(self, channels: int, width: int = 256, dilation: int = 1):
+        super().__init__()
+
+    def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
+        """`mask` is the ground truth (N,1,h,w), which only solutions 1 and 4 need, and only in training."""
+        raise NotImplementedError
 
 
 def mask_branch(channels: int, width: int, dilation: int) -> nn.Sequential:
@@ -32,7 +62,7 @@ def mask_branch(channels: int, width: int, dilation: int) -> nn.Sequential:
 
 
 def density_branch(channels: int, width: int, dilation: int, depth: int = 1) -> nn.Sequential:
-    """`depth` 3x3 convolutions and a linear 1x1: a ReLU at the end could die and never count again."""
+    """`depth` 3x3 convolutions and a linear 1x1: a ReLU at the end could die and predict zero from then on."""
     widths = [channels] + [width] * depth
     layers = [conv(i, o, 3, dilation) for i, o in zip(widths[:-1], widths[1:], strict=True)]
     return nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
@@ -50,13 +80,14 @@ class BinariseSTE(torch.autograd.Function):
         return gradient
 
 
-class Plain(nn.Module):
+class Plain(Fusion):
     """Baseline 1: no mask."""
 
     reach, depth = 1, 1
+    predicts_mask = False
 
     def __init__(self, channels: int, width: int = 256, dilation: int = 1):
-        super().__init__()
+        super().__init__(channels, width, dilation)
         self.density = density_branch(channels, width, dilation, self.depth)
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
@@ -64,23 +95,24 @@ class Plain(nn.Module):
 
 
 class PlainDeep(Plain):
-    """Baseline 2: no mask, as deep as solutions 4 and 5."""
+    """Baseline 2: no mask, with three convolutions, as many as the image path of solutions 4 and 5 has."""
 
     reach, depth = 3, 3
 
 
-class Product(nn.Module):
-    """Solutions 1-3: density branch x mask. They differ only in which mask: see `gate`."""
+class Product(Fusion):
+    """Solutions 1-3: density branch x mask. They differ in which mask multiplies, see `gate`."""
 
     reach = 1
 
     def __init__(self, channels: int, width: int = 256, dilation: int = 1):
-        super().__init__()
+        super().__init__(channels, width, dilation)
         self.mask = mask_branch(channels, width, dilation)
         self.density = density_branch(channels, width, dilation)
 
     def gate(self, mask_logits: Tensor, mask: Tensor | None) -> Tensor:
-        raise NotImplementedError  # which mask multiplies: what the three solutions below differ in
+        """The mask (N,1,h,w) that multiplies the density."""
+        raise NotImplementedError
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
         mask_logits = self.mask(features)  # (N,1,h,w)
@@ -88,7 +120,7 @@ class Product(nn.Module):
 
 
 class ProductGT(Product):
-    """Solution 1: the true mask in training, the predicted one in test; no gradient joins the branches."""
+    """Solution 1: the true mask in training, the predicted one at inference; no gradient joins the branches."""
 
     def gate(self, mask_logits: Tensor, mask: Tensor | None) -> Tensor:
         return true_or_predicted(self, mask_logits, mask)
@@ -102,32 +134,33 @@ class ProductPosterior(Product):
 
 
 class ProductSTE(Product):
-    """Solution 3: the binarised posterior, with the straight-through gradient."""
+    """Solution 3: the binarized posterior, with the straight-through gradient."""
 
     def gate(self, mask_logits: Tensor, mask: Tensor | None) -> Tensor:
         posterior = mask_logits.sigmoid()
         return BinariseSTE.apply(posterior) if self.training else (posterior > 0.5).to(posterior.dtype)
 
 
-class Feature(nn.Module):
+class Feature(Fusion):
     """Solutions 4, 5 and baseline 3: a map is turned into 256 channels and concatenated with the image's 256."""
 
     reach = 5  # mask branch 1, mask features 2, regressor 2
 
     def __init__(self, channels: int, width: int = 256, dilation: int = 1):
-        super().__init__()
+        super().__init__(channels, width, dilation)
         self.mask = mask_branch(channels, width, dilation)
         self.mask_features = nn.Sequential(conv(1, width, 3, dilation), conv(width, width, 3, dilation))
         self.image_features = conv(channels, width, 3, dilation)
         self.regressor = density_branch(2 * width, width, dilation, depth=2)
 
     def regress(self, features: Tensor, given: Tensor) -> Tensor:
+        """One map (N,1,h,w) from the features and a `given` map (N,1,h,w)."""
         joined = torch.cat([self.image_features(features), self.mask_features(given)], dim=1)  # (N,512,h,w)
-        return self.regressor(joined)  # (N,1,h,w)
+        return self.regressor(joined)
 
 
 class FeatureGT(Feature):
-    """Solution 4: the true mask in training, the predicted one in test."""
+    """Solution 4: the true mask in training, the predicted one at inference."""
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
         mask_logits = self.mask(features)
@@ -143,7 +176,9 @@ class FeaturePosterior(Feature):
 
 
 class FeatureDensity(Feature):
-    """Baseline 3: solution 5's network, its mask branch trained to regress density."""
+    """Baseline 3: solution 5's network with its mask branch trained to regress density."""
+
+    predicts_mask = False
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
         first = self.mask(features)
@@ -151,7 +186,7 @@ class FeatureDensity(Feature):
 
 
 class ProductZip(Product):
-    """Solution 2 with a likelihood: density = posterior x rate, the mean of a zero-inflated Poisson."""
+    """Solution 2 with a likelihood: density = posterior x rate, the mean of a zero-inflated Poisson distribution."""
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
         mask_logits = self.mask(features)
@@ -159,7 +194,7 @@ class ProductZip(Product):
 
 
 class FeatureZip(Feature):
-    """Solution 5 with a likelihood, ours: the posterior also reaches the regressor."""
+    """Solution 5 with a likelihood, which is headcount's own: the posterior also reaches the regressor."""
 
     def forward(self, features: Tensor, mask: Tensor | None = None) -> Fused:
         mask_logits = self.mask(features)
@@ -167,13 +202,13 @@ class FeatureZip(Feature):
 
 
 def zero_inflated(mask_logits: Tensor, raw: Tensor) -> Fused:
-    """Of the logits of the mask and of what the softplus makes the rate, (N,1,h,w) each."""
+    """Build `Fused` from mask logits and the raw rate, which a softplus makes positive; (N,1,h,w) each."""
     rate = F.softplus(raw.float())
     return Fused(mask_logits.sigmoid() * rate, mask_logits, rate=rate)
 
 
 def true_or_predicted(head: nn.Module, mask_logits: Tensor, mask: Tensor | None) -> Tensor:
-    """The ground-truth mask in training; in test the predicted one, binary as the true one was, without gradient."""
+    """The ground-truth mask in training; at inference the predicted one, binary like the true one, without gradient."""
     if not head.training:
         return (mask_logits > 0).to(mask_logits.dtype)
     if mask is None:
@@ -181,7 +216,7 @@ def true_or_predicted(head: nn.Module, mask_logits: Tensor, mask: Tensor | None)
     return mask.to(mask_logits.dtype)
 
 
-FUSIONS: dict[str, type[nn.Module]] = {
+FUSIONS: dict[str, type[Fusion]] = {
     "plain": Plain,
     "plain_deep": PlainDeep,
     "feature_density": FeatureDensity,

@@ -1,10 +1,4 @@
-"""The published networks headcount is compared against: MCNN and CSRNet, each whole.
-
-Unusual here: parameters bear the names of the published code, so that its checkpoints fit as they are. The
-attributes are those of a backbone (see backbones.py): stride, pad, reach, grey, mean, std. A network takes a
-normalised picture (N,C,H,W), H and W multiples of `pad`, and returns the density (N,H/stride,W/stride);
-`CountingModel` gives it that.
-"""
+"""MCNN (Zhang et al., CVPR 2016), a published network to compare with, and its published weights."""
 
 from __future__ import annotations
 
@@ -14,6 +8,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from headcount._extras import EXTRAS, install_hint
+from headcount.io.files import single_line
+from headcount.models.backbones.base import ImageNetwork
+
 
 def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2)
@@ -21,7 +19,7 @@ def _conv(inputs: int, outputs: int, kernel: int) -> nn.Sequential:
 
 
 def _column(width: int, first: int, rest: int) -> nn.Sequential:
-    """One column of MCNN: a `first` x `first` convolution, then three of `rest` x `rest`; stride 4."""
+    """One column: a `first` x `first` convolution, then three of `rest` x `rest`; stride 4."""
     return nn.Sequential(
         _conv(1, width, first), nn.MaxPool2d(2),
         _conv(width, 2 * width, rest), nn.MaxPool2d(2),
@@ -29,11 +27,12 @@ def _column(width: int, first: int, rest: int) -> nn.Sequential:
     )  # fmt: skip
 
 
-class MCNN(nn.Module):
-    """Zhang et al., *Single-image crowd counting via multi-column convolutional neural network*, CVPR 2016.
+class MCNN(ImageNetwork):
+    """MCNN with 0.13 M parameters. The input is grey, 0..255, without normalization.
 
-    Three columns that look far, middling and near, and a 1x1 convolution that fuses them, with a ReLU after
-    it as in the published code; 0.13 M parameters. The input is grey, 0..255 as it is.
+    Zhang et al., *Single-image crowd counting via multi-column convolutional neural network*, CVPR 2016. Three columns
+    with large, medium and small receptive fields are fused by a 1x1 convolution. A ReLU follows it, as in the
+    published code. Parameters have the names of that code, so its checkpoints load as they are.
     """
 
     stride, pad, reach, grey = 4, 4, 36, True
@@ -54,11 +53,10 @@ class MCNN(nn.Module):
 def load_published_mcnn(path: str | Path) -> MCNN:
     """The published MCNN weights (mcnn_shtechA_660.h5, mcnn_shtechB_110.h5) as a network in eval mode.
 
-    The file is flat HDF5: one float32 array per parameter, the name prefixed with `DME.`.
+    The file is flat HDF5: one float32 array per parameter, its name prefixed with `DME.`.
 
     Raises:
-        ValueError: in one line naming the file, when it is missing or holds anything else, or h5py is not
-        installed.
+        ValueError: the file is missing or holds anything else, or h5py is not installed. The message is one line.
     """
     path = Path(path)
     if not path.is_file():
@@ -78,14 +76,15 @@ def load_published_mcnn(path: str | Path) -> MCNN:
 
 
 def _read_h5(path: Path) -> dict[str, Tensor]:
-    """Every array at the top of an HDF5 file."""
+    """Every array at the top level of an HDF5 file."""
     try:
-        import h5py  # only this format needs it
+        import h5py
     except ImportError:
-        raise ValueError(f"{path}: reading it needs h5py: pip install h5py") from None
+        raise ValueError(f"{path}: reading it needs h5py; {install_hint(EXTRAS['h5py'])}") from None
     try:
         with h5py.File(path, "r") as file:
             arrays = [(name, item) for name, item in file.items() if isinstance(item, h5py.Dataset)]
             return {name: torch.from_numpy(item[()]) for name, item in arrays}
     except (OSError, TypeError) as error:  # not HDF5, or arrays that are not numbers
-        raise ValueError(f"{path}: cannot be read as HDF5; give the published MCNN .h5 ({error})") from None
+        message = f"{path}: cannot be read as HDF5; give the published MCNN .h5 ({single_line(error)})"
+        raise ValueError(message) from None

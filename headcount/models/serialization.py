@@ -1,4 +1,4 @@
-"""Saving networks to folders and loading them again."""
+"""Saving networks to checkpoint folders and loading them again."""
 
 from __future__ import annotations
 
@@ -9,35 +9,50 @@ from pathlib import Path
 from torch import Tensor
 
 from headcount._settings import read_settings
-from headcount.io.files import flush_to_disk
-from headcount.models.counting_model import CountingModel, ModelConfig
+from headcount.io.files import flush_to_disk, single_line
+from headcount.models.counting_model import CountingModel, ModelConfig, without_density_scale
 from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.mcnn import load_published_mcnn
 
 
 def config_from_dict(values: object) -> ModelConfig:
-    """Build a ModelConfig from parsed JSON or TOML.
+    """A ModelConfig from parsed JSON or TOML.
 
     Raises:
-        ValueError: A setting is unknown or has a value of the wrong type; the message names it.
+        ValueError: a setting is unknown, no longer supported or has a value of the wrong type; the message names it.
     """
-    return read_settings(ModelConfig, values, "model settings")
+    where = "model settings"
+    return read_settings(ModelConfig, without_density_scale(values, where), where)
 
 
 def build(values: object) -> CountingModel | Ensemble:
-    """Build an untrained network from parsed JSON: the settings of a ModelConfig or of an EnsembleConfig.
+    """The untrained network that settings describe.
+
+    Args:
+        values: the fields of a ModelConfig or an EnsembleConfig, parsed from JSON.
 
     Raises:
-        ValueError: The settings are wrong, or they describe no network that can be built.
+        ValueError: the settings are wrong, or they describe no network that can be built.
     """
-    if isinstance(values, dict) and "members" in values:
-        return Ensemble(read_settings(EnsembleConfig, values, "ensemble settings"))
-    return CountingModel(config_from_dict(values))
+    if not isinstance(values, dict) or "members" not in values:
+        return CountingModel(config_from_dict(values))
+    where, members = "ensemble settings", values["members"]
+    if isinstance(members, list):
+        members = [without_density_scale(member, where) for member in members]
+    return Ensemble(read_settings(EnsembleConfig, {**values, "members": members}, where))
 
 
 def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str, Tensor] | None = None) -> None:
-    """Write config.json and model.safetensors into `folder`: both drafts are on the disk before either takes its name,
-    and weights never stand beside the settings of another network."""
+    """Write config.json and model.safetensors into `folder`.
+
+    Both files are complete on the disk before either gets its name, so weights never stand beside the settings of
+    another network. A calibration in the folder is removed, since it belongs to the previous weights.
+
+    Args:
+        model: the network.
+        folder: is created if needed.
+        weights: written instead of the model's own.
+    """
     from safetensors.torch import save_file
 
     folder = Path(folder)
@@ -48,7 +63,7 @@ def save(model: CountingModel | Ensemble, folder: str | Path, weights: dict[str,
     (folder / "config.json.new").write_text(text)
     for name in ("model.safetensors", "config.json"):
         flush_to_disk(folder / f"{name}.new")
-    (folder / "calibration.json").unlink(missing_ok=True)  # it is of the weights before
+    (folder / "calibration.json").unlink(missing_ok=True)
     if config.exists() and config.read_bytes() != text.encode():
         config.unlink()
     for name in ("model.safetensors", "config.json"):
@@ -59,7 +74,7 @@ def load(path: str | Path) -> CountingModel | Ensemble:
     """A network in eval mode, from a checkpoint folder or a published MCNN .h5 file.
 
     Raises:
-        ValueError: naming the file, when it is missing or does not hold such a model.
+        ValueError: naming the file that is missing or does not hold such a model.
     """
     path = Path(path)
     if path.suffix == ".h5":
@@ -73,7 +88,7 @@ def load(path: str | Path) -> CountingModel | Ensemble:
         network = build(json.loads((path / "config.json").read_text()))
         network.load_state_dict(load_file(path / "model.safetensors"))
     except (OSError, ValueError, TypeError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:300]  # torch lists every tensor that does not fit
+        reason = single_line(error)[:300]  # torch lists every tensor that does not fit
         raise ValueError(
             f"{path}: not a headcount checkpoint (a folder with config.json and model.safetensors): {reason}"
         ) from error
@@ -81,8 +96,8 @@ def load(path: str | Path) -> CountingModel | Ensemble:
 
 
 def load_single(path: str | Path) -> CountingModel:
-    """As `load`, of what is trained or looked into: one network. Raises ValueError for an ensemble too."""
+    """Like `load`, for callers that need a single network. Raises ValueError for an ensemble too."""
     network = load(path)
     if isinstance(network, Ensemble):
-        raise ValueError(f"{path}: is several networks, which are not trained together; take one of them")
+        raise ValueError(f"{path}: is an ensemble; only single networks can be trained: give one of its members")
     return network

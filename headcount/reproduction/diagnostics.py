@@ -43,6 +43,7 @@ def feature_maps(model: CountingModel, image: np.ndarray) -> dict[str, np.ndarra
         name = model.config.fusion if model.head else model.config.backbone
         raise ValueError(f"{name} feeds no mask to its regressor: use a fusion feature_*, such as feature_posterior")
     model = copy.deepcopy(model).eval()
+    assert isinstance(model.head, Feature)
     features: dict[str, Tensor] = {}
     record_output(model.head.mask_features, "a feature of the mask's feedback", features)
     record_output(model.head.regressor[0], "a feature after the concatenation", features)

@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from headcount.evaluation.metrics import LEVEL_RANGES
-from headcount.evaluation.metrics import LEVELS as ALL_LEVELS
+from headcount.evaluation.metrics import CROWD_LEVELS
 from headcount.training.targets import density_map
 from headcount.visualization.heatmap import PATCH, colour_map, heatmap_image, heatmap_peak, resize_density
 from headcount.visualization.panels import bar_chart, side_by_side
@@ -25,7 +24,6 @@ from headcount.visualization.text import caption_width
 PANEL = 320  # pixels, the least width of a panel
 STRIDE, SIGMA = 4, 4.0  # of the true density that is shown, pixels
 LONE_HEAD = PATCH / (2 * math.pi * SIGMA**2)  # people per 100 x 100 px at a single head: a scale for empty images
-LEVELS = tuple(level for level in ALL_LEVELS if level != "none")  # low, middle, high
 
 Panels = list[tuple[str, np.ndarray]]  # (caption, uint8 (H,W,3)), left to right
 
@@ -110,18 +108,18 @@ def figure6(
     Raises:
         ValueError: A level is unknown.
     """
-    unknown = {level for row in levels.values() for level in row} - set(LEVELS)
+    unknown = {level for row in levels.values() for level in row} - set(CROWD_LEVELS)
     if unknown:
-        raise ValueError(f"figure6: unknown levels {', '.join(sorted(unknown))}; use {', '.join(LEVELS)}")
+        raise ValueError(f"figure6: unknown levels {', '.join(sorted(unknown))}; use {', '.join(CROWD_LEVELS)}")
     groups: dict[str, dict[str, float]] = {}
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
     table.writerow(["row", "level", "range", "mae", "images", "split"])
-    for level in LEVELS:
+    for level, people in CROWD_LEVELS.items():
         number = images.get(level, 0)
         bars = {row: mae[level] for row, mae in levels.items() if not math.isnan(mae.get(level, math.nan))}
-        groups[f"{level} {LEVEL_RANGES[level]} ({number} images)"] = bars
-        table.writerows([row, level, LEVEL_RANGES[level], round(mae, 4), number, split] for row, mae in bars.items())
+        groups[f"{level} {people.label} ({number} images)"] = bars
+        table.writerows([row, level, people.label, round(mae, 4), number, split] for row, mae in bars.items())
     width = max(900, 180 * len(levels))  # keeps the numbers over the bars, and the names, apart
     return bar_chart(groups, chart_title(split), width), text.getvalue()
 

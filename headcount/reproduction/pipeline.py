@@ -16,7 +16,7 @@ import numpy as np
 
 from headcount.datasets import splits
 from headcount.datasets.sample import Sample
-from headcount.evaluation.metrics import LEVEL_ENDS, LEVELS
+from headcount.evaluation.metrics import CROWD_LEVELS
 from headcount.inference.counter import Counter
 from headcount.inference.engines import TorchEngine
 from headcount.io.files import atomic_write
@@ -272,10 +272,8 @@ def median_sample(samples: Sequence[Sample]) -> Sample:
 
 def of_each_level(samples: Sequence[Sample]) -> list[Sample]:
     """The median sample of each level of crowding that has any."""
-    groups: dict[str, list[Sample]] = {level: [] for level in LEVELS}
-    for sample in samples:
-        groups[LEVELS[int(np.searchsorted(LEVEL_ENDS, len(sample.points)))]].append(sample)
-    return [median_sample(group) for level, group in groups.items() if group and level != "none"]
+    groups = [[s for s in samples if level.least <= len(s.points) <= level.most] for level in CROWD_LEVELS.values()]
+    return [median_sample(group) for group in groups if group]
 
 
 def example() -> Sample:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from statistics import mean
 
-from headcount.evaluation.metrics import LEVELS, RESAMPLES
+from headcount.evaluation.metrics import CROWD_LEVELS, RESAMPLES
 from headcount.reproduction.paper import DATASETS, REFERENCE, WORLDEXPO_SCENES, Row, Table
 from headcount.reproduction.results import (
     Part,
@@ -160,7 +160,7 @@ def diagnostic_lines(cells: Sequence[Cell]) -> list[str]:
     if not lines:
         return []
     titles = ["row", "difference to solution 5, test (95 %)", "validation (95 %)"]
-    titles += [f"bias {level}" for level in LEVELS if level != "none"]
+    titles += [f"bias {level}" for level in CROWD_LEVELS]
     titles += ["mask IoU", "density gradient on backbone", "on mask branch"]
     titles += ["mask gradient on backbone", "on mask branch"]
     return [*heading(titles), *lines]
@@ -182,7 +182,7 @@ def paired_difference(results: list[Result], reference: list[Result], part: Part
 
 def bias_by_level(results: list[Result]) -> list[str]:
     levels = pool(results, "test").by_level()
-    return [f"{levels[level].bias:+.1f}" if level in levels else "-" for level in LEVELS if level != "none"]
+    return [f"{levels[level].bias:+.1f}" if level in levels else "-" for level in CROWD_LEVELS]
 
 
 def inside(results: list[Result]) -> list[str]:

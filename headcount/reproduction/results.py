@@ -6,9 +6,7 @@ from collections.abc import Sequence
 from statistics import mean
 from typing import Any, Literal, TypedDict
 
-import numpy as np
-
-from headcount.evaluation.metrics import CountMetrics
+from headcount.evaluation.metrics import CountMetrics, bootstrap_interval
 
 
 class ImageResult(TypedDict):
@@ -115,4 +113,4 @@ def errors_by_image(results: Sequence[Result], part: Part) -> dict[str, float]:
 
 def interval_of_mean(values: Sequence[float]) -> tuple[float, float]:
     """The 95 % bootstrap interval of a mean over images."""
-    return CountMetrics(np.zeros(len(values)), values).interval("bias")
+    return bootstrap_interval(values)

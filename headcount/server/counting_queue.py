@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from headcount.inference import tiling
-from headcount.inference.counter import Counter, Picture
+from headcount.inference.counter import Counter, PreparedImage
 from headcount.inference.result import CountResult
 from headcount.regions.region import Region
 
@@ -43,14 +43,14 @@ class Ticket:
     """A decoded image and the future that takes its result."""
 
     counter: Counter
-    image: Picture
+    image: PreparedImage
     regions: tuple[Region, ...]
     future: Future[CountResult]
 
     @property
     def batch_key(self) -> tuple[int, tuple[int, int]]:
         """Tickets with the same key can be counted in one batch."""
-        return id(self.counter), tiling.padded_size(self.image.seen.shape, self.counter.engine.meta)
+        return id(self.counter), tiling.padded_size(self.image.model_input.shape, self.counter.engine.meta)
 
 
 class CountingQueue:
@@ -186,7 +186,7 @@ class CountingQueue:
             return
         counter = tickets[0].counter
         try:
-            results: list[CountResult] = list(counter.count_alike([ticket.image for ticket in tickets], ()))
+            results: list[CountResult] = list(counter.count_batch([ticket.image for ticket in tickets], ()))
         except Exception as error:
             for ticket in tickets:
                 ticket.future.set_exception(error)

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from headcount._settings import SettingsError, read_settings
-from headcount.models.counting_model import ModelConfig
+from headcount.models.counting_model import ModelConfig, without_density_scale
 from headcount.training.augmentation import AugmentationConfig
 from headcount.training.losses import LossConfig
 
@@ -169,6 +169,8 @@ def parse_config(values: object, where: str) -> TrainConfig:
         TrainError: A setting is unknown or has a value of the wrong type.
     """
     try:
+        if isinstance(values, Mapping) and "model" in values:
+            values = {**values, "model": without_density_scale(values["model"], where)}
         return read_settings(TrainConfig, values, where)
     except SettingsError as error:
         raise TrainError(str(error)) from None

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from headcount.io.files import single_line
 from headcount.models.backbones import read_backbone_weights
+from headcount.models.backbones.base import Freezable, Pretrained
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble
 from headcount.models.serialization import load, load_single
@@ -45,7 +46,7 @@ def load_imagenet(model: CountingModel, file: str | Path | None) -> None:
         TrainError: The backbone has no such weights.
     """
     name = model.config.backbone
-    if not hasattr(model.backbone, "load_imagenet"):
+    if not isinstance(model.backbone, Pretrained):
         raise TrainError(f"backbone {name!r} trains from scratch: set imagenet = false")
     model.backbone.load_imagenet(read_backbone_weights(name, file))
 
@@ -99,7 +100,7 @@ def freeze(model: CountingModel, blocks: int) -> None:
     Raises:
         TrainError: The backbone has no blocks to freeze.
     """
-    if not hasattr(model.backbone, "freeze"):
+    if not isinstance(model.backbone, Freezable):
         raise TrainError(f"backbone {model.config.backbone!r} has no blocks to freeze: set freeze = 0")
     model.backbone.freeze(blocks)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import nn
 
 from headcount.evaluation.metrics import CountMetrics
 from headcount.inference import tiling
 from headcount.inference.engines import TorchEngine
+from headcount.models.counting_model import CountingModel
 from headcount.training.config import DataConfig
 from headcount.training.dataset import TrainingImage, cells_in_roi, whole_image
 from headcount.training.ddp import ProcessGroup
@@ -26,7 +26,7 @@ class Validation:
     def __init__(self, images: dict[str, list[TrainingImage]], config: DataConfig, precision: str, group: ProcessGroup):
         self.images, self.config, self.precision, self.group = images, config, precision, group
 
-    def measure(self, model: nn.Module) -> dict[str, float]:
+    def measure(self, model: CountingModel) -> dict[str, float]:
         """Count all images.
 
         Returns:

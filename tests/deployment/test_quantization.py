@@ -18,8 +18,10 @@ from headcount.deployment.quantization import KEPT_TYPES, choose_photos, compare
 from headcount.inference.engines import open_engine
 from headcount.io.images import write_image
 from headcount.models import counting_model as models
-from headcount.models.backbones import BACKBONES, Depthwise, conv
-from headcount.models.counting_model import PEERS
+from headcount.models.backbones import BACKBONES
+from headcount.models.backbones.base import conv
+from headcount.models.backbones.efficientnet_lite import Depthwise
+from headcount.models.counting_model import BASELINES
 from headcount.models.fusion import FUSIONS
 from headcount.synthetic.scenes import render
 
@@ -112,10 +114,10 @@ def test_layers_that_int8_would_ruin_are_kept(report):
             assert not [name for name in node.input if name in made_by and "Dequantize" in made_by[name].op_type]
 
 
-@pytest.mark.parametrize("network", [*FUSIONS, *PEERS])
+@pytest.mark.parametrize("network", [*FUSIONS, *BASELINES])
 def test_the_layer_that_gives_the_density_is_kept_in_every_network(network):
-    whole = network in PEERS
-    module = PEERS[network]() if whole else FUSIONS[network](16, 8)
+    whole = network in BASELINES
+    module = BASELINES[network]() if whole else FUSIONS[network](16, 8)
     graph = onnx.GraphProto()
     for name, layer in module.named_modules(prefix="model.backbone" if whole else "model.head"):
         if isinstance(layer, nn.Conv2d):

@@ -1,6 +1,7 @@
 """Intervals hold what they promise, and the warning comes where heads are smaller than any the model knows."""
 
 import json
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -31,7 +32,7 @@ def errors(n: int, spread: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 def test_nine_in_ten_counts_that_were_not_fitted_on_are_held(n):
     fresh, counted = errors(2000, 0.2, seed=1)
     held = []
-    for seed in range(2, 32):  # one list of n pictures is luck, thirty are not
+    for seed in range(2, 32):  # one list of n images is luck, thirty are not
         ranges = fit_interval(*errors(n, 0.2, seed))
         low, high = np.array([interval(count, ranges) for count in counted]).T
         held.append(((low <= fresh) & (fresh <= high)).mean())
@@ -72,19 +73,19 @@ def test_heads_smaller_than_any_known_are_warned_of():
     sparse, dense = np.full((30, 40), 0.1, np.float32), np.full((30, 40), 2.0, np.float32)
     assert smaller_than_known(sparse, 8, meta) is None
     assert "6 pixels apart" in smaller_than_known(dense, 8, meta)
-    assert smaller_than_known(dense, 16, meta) is None  # in the pixels of a picture that was shrunk, they are not
+    assert smaller_than_known(dense, 16, meta) is None  # in the pixels of an image that was shrunk, they are not
     assert smaller_than_known(dense, 8, replace(meta, spacing=0.0)) is None  # a model that was not calibrated
     assert smaller_than_known(np.zeros((30, 40), np.float32), 8, meta) is None
 
 
 class Parts:
-    """An engine that counts as it is told, evenly over the picture: so many near, so many from twice as far."""
+    """An engine that counts as it is told, evenly over the image: so many near, so many from twice as far."""
 
     name, precision = "parts", "fp32"
     meta = ModelMeta("parts", 8, 8, 8, spacing=10.0)
 
     def __init__(self, near: float, far: float):
-        self.people = {96: near, 48: far, 24: far}  # by the height of the picture
+        self.people = {96: near, 48: far, 24: far}  # by the height of the image
 
     def run(self, images):
         n, height, width, _ = images.shape
@@ -111,7 +112,7 @@ def test_a_scale_that_cannot_be(scale):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run's folder, its checkpoint untrained, and its data: 20 pictures, of which the validation list takes some."""
+    """A run's folder, its checkpoint untrained, and its data: 20 images, of which the validation list takes some."""
     folder = tmp_path_factory.mktemp("run")
     factory.shanghaitech(folder / "data" / "set", train=range(20), test=())
     save(CountingModel(ModelConfig(name="small one", fusion="feature_zip", width=8)), folder / "run" / "best")
@@ -128,7 +129,7 @@ def test_a_run_is_calibrated_and_its_exported_model_tells_the_interval(run, tmp_
         main.main(["calibrate", str(folder), "--data", str(data)])
     assert stop.value.code == 0 and "90% intervals contain" in capsys.readouterr().out
     kept = json.loads((folder / "best" / CALIBRATION).read_text())
-    assert kept["pictures"] == 20 and list(kept["sets"]) == ["ours"]
+    assert kept["images"] == 20 and list(kept["sets"]) == ["ours"]
     model = load(folder / "best")
     assert describe(model, folder / "best").interval == kept["interval"]
     export(folder / "best", tmp_path / "m.onnx")
@@ -145,13 +146,29 @@ def test_new_weights_do_not_inherit_the_calibration_of_the_old(run):
     assert not (folder / "best" / CALIBRATION).exists()
 
 
+def test_a_calibration_that_cannot_be_written_leaves_the_previous_one(run, monkeypatch):
+    folder, data = run
+    kept = folder / "best" / CALIBRATION
+    previous = '{"spacing": 7.0}'
+    kept.write_text(previous)
+
+    def full_disk(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(os, "replace", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        calibrate(folder, data)
+    assert kept.read_text() == previous
+    assert not list((folder / "best").glob(".*")), "no draft is left behind"
+
+
 def test_a_folder_that_is_no_run_is_one_line(tmp_path, run):
     with pytest.raises(ValueError, match=r"not the folder of a run"):
         calibrate(tmp_path, run[1])
     folder = run[0].parent / "none"
     folder.mkdir()
     (folder / "run.json").write_text('{"config": {"sets": {}}}')
-    with pytest.raises(ValueError, match="no validation pictures"):
+    with pytest.raises(ValueError, match="no validation images"):
         calibrate(folder, run[1])
 
 
@@ -165,12 +182,12 @@ def test_the_table_and_the_warning_reach_the_user(tmp_path, capsys):
     for key, value in (("interval", json.dumps(ranges)), ("spacing", "3.0")):
         program.metadata_props.add(key=key, value=value)
     onnx.save(program, path)
-    picture = tmp_path / "crowd.png"
+    image = tmp_path / "crowd.png"
     from PIL import Image
 
-    Image.fromarray(np.full((64, 96, 3), 255, np.uint8)).save(picture)
+    Image.fromarray(np.full((64, 96, 3), 255, np.uint8)).save(image)
     with pytest.raises(SystemExit) as stop:
-        main.main(["count", str(picture), "--model", str(path)])
+        main.main(["count", str(image), "--model", str(path)])
     out, err = capsys.readouterr()
     assert stop.value.code == 0 and "5,529-6,759" in out and max(map(len, out.splitlines())) <= 80
     assert "crowd.png: heads are about 1 pixels apart" in err

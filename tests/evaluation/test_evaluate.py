@@ -21,16 +21,16 @@ WIDTH, HEIGHT, STRIDE = 64, 48, 8
 
 
 class FakeCounter:
-    """Anything with `count` can be measured: this one sees `people` in each picture, spread evenly."""
+    """Anything with `count` can be measured: this one sees `people` in each image, spread evenly."""
 
     def __init__(self, people: dict[str, float]):
         self.people = people
 
-    def count(self, x, roi=None):
-        if x.stem not in self.people:
-            raise ValueError(f"{x}: not a picture")
-        density = np.full((HEIGHT // STRIDE, WIDTH // STRIDE), self.people[x.stem] / 48, np.float32)
-        return CountResult(float(density.sum()), density, density > 0, WIDTH, HEIGHT, STRIDE, 0.01, "fake", str(x))
+    def count(self, image, roi=None):
+        if image.stem not in self.people:
+            raise ValueError(f"{image}: not an image")
+        density = np.full((HEIGHT // STRIDE, WIDTH // STRIDE), self.people[image.stem] / 48, np.float32)
+        return CountResult(float(density.sum()), density, density > 0, WIDTH, HEIGHT, STRIDE, 0.01, "fake", str(image))
 
 
 def sample(name: str, people: int, **more) -> Sample:
@@ -50,7 +50,7 @@ def test_rows_metrics_and_files_that_failed(report):
     assert rows == [("a", 10, 3), ("b", 400, -10), ("empty", 0, 1)]
     assert report.metrics.mae == pytest.approx(14 / 3, rel=1e-5) and len(report.metrics) == 3
     assert list(report.metrics.by_level()) == ["none", "low", "middle"]
-    assert report.errors == {"broken.jpg": "broken.jpg: not a picture"}
+    assert report.errors == {"broken.jpg": "broken.jpg: not an image"}
     for row in report.rows:
         levels = [abs(row.error), row.game1, row.game2, row.game3]
         assert levels == pytest.approx(sorted(levels), abs=1e-4)
@@ -85,7 +85,7 @@ def test_table_fits_80_columns_and_says_what_matters(report):
     text = "\n".join(lines)
     assert "all                         3      4.67      6.06    0.163     -2.00" in text
     assert "middle (301-700)" in text and "GAME 0-3: 4.67" in text
-    assert lines[-1] == "failed: broken.jpg: not a picture"
+    assert lines[-1] == "failed: broken.jpg: not an image"
 
 
 def test_scenes_have_a_row_each_and_their_mean():
@@ -101,9 +101,9 @@ def test_only_points_inside_the_roi_are_true():
     seen = []
 
     class Watcher(FakeCounter):
-        def count(self, x, roi=None):
+        def count(self, image, roi=None):
             seen.append(roi)
-            return super().count(x, roi)
+            return super().count(image, roi)
 
     report = evaluate([one], Watcher({"a": 2}))
     assert report.rows[0].true == 2 and seen[0] is left_half
@@ -111,11 +111,11 @@ def test_only_points_inside_the_roi_are_true():
 
 def test_a_result_that_failed_or_is_not_finite_is_an_error_of_its_file():
     class Failing(FakeCounter):
-        def count(self, x, roi=None):
-            result = super().count(x, roi)
-            if x.stem == "nan":
+        def count(self, image, roi=None):
+            result = super().count(image, roi)
+            if image.stem == "nan":
                 return SimpleNamespace(**{**vars(result), "count": float("nan")})
-            return SimpleNamespace(**{**vars(result), "error": "truncated\nfile"}) if x.stem == "cut" else result
+            return SimpleNamespace(**{**vars(result), "error": "truncated\nfile"}) if image.stem == "cut" else result
 
     report = evaluate([sample("nan", 1), sample("cut", 1), sample("a", 1)], Failing({"nan": 1, "cut": 1, "a": 1}))
     assert [row.name for row in report.rows] == ["a"]
@@ -129,9 +129,9 @@ class Dots(FakeCounter):
         super().__init__({one.name: len(one.points) for one in samples})
         self.heads = {one.name: one.points for one in samples}
 
-    def count(self, x, roi=None):
-        result = vars(super().count(x, roi))
-        dots = np.vstack([self.heads[x.stem] + [6, 0], [[1000, 1000]]])
+    def count(self, image, roi=None):
+        result = vars(super().count(image, roi))
+        dots = np.vstack([self.heads[image.stem] + [6, 0], [[1000, 1000]]])
         return SimpleNamespace(**result, points=lambda: dots)
 
 
@@ -139,9 +139,9 @@ def test_dots_are_measured_at_each_radius_pooled_over_the_images(tmp_path):
     apart = np.array([[8, 8], [28, 8], [8, 28]], np.float32)
     samples = [Sample(Path("a.jpg"), apart), Sample(Path("b.jpg"), apart[:1])]
     report = evaluate([*samples, sample("broken", 7)], Dots(samples), radii=(4, 8))
-    assert [(one.matched, one.predicted, one.true) for one in report.localisation] == [(0, 6, 4), (4, 6, 4)]
-    assert report.to_dict()["localisation"][1] == {"radius": 8, "precision": 0.6667, "recall": 1.0, "f1": 0.8}
-    assert "dots within 8 px: precision 0.667, recall 1.000, F1 0.800" in report.table()
+    assert [(one.matched, one.predicted, one.true) for one in report.localization] == [(0, 6, 4), (4, 6, 4)]
+    assert report.to_dict()["localization"][1] == {"radius": 8, "precision": 0.6667, "recall": 1.0, "f1": 0.8}
+    assert "positions within 8 px: precision 0.667, recall 1.000, F1 0.800" in report.table()
     report.to_json(tmp_path / "report.json")
     assert max(map(len, report.table().splitlines())) <= 80
 
@@ -149,12 +149,12 @@ def test_dots_are_measured_at_each_radius_pooled_over_the_images(tmp_path):
 def test_heads_and_dots_outside_the_roi_are_left_out():
     left_half = np.array([[0, 0], [32, 0], [32, 48], [0, 48]], np.float32)
     one = Sample(Path("a.jpg"), np.array([[8, 8], [30, 8], [50, 8]], np.float32), roi=left_half)
-    (found,) = evaluate([one], Dots([one]), radii=(8,)).localisation  # the dots: 14, 36, 56 and 1000
+    (found,) = evaluate([one], Dots([one]), radii=(8,)).localization  # the dots: 14, 36, 56 and 1000
     assert (found.matched, found.predicted, found.true) == (1, 1, 2)
 
 
 def test_dots_are_asked_for_only_with_radii_and_a_bad_radius_before_anything_is_counted(report):
-    assert report.localisation == () and report.to_dict()["localisation"] == [] and "dots" not in report.table()
+    assert report.localization == () and report.to_dict()["localization"] == [] and "positions" not in report.table()
     with pytest.raises(ValueError, match="radius is 0"):
         evaluate([sample("x", 1)], FakeCounter({}), radii=[0])
 
@@ -163,14 +163,14 @@ def test_a_counters_own_dots_are_measured():
     heads = ((np.argwhere(np.ones((6, 8))) + 0.5) * STRIDE)[:, ::-1].astype(
         np.float32
     )  # one in the middle of each cell
-    (found,) = evaluate([Sample(Path("a.jpg"), heads)], FakeCounter({"a": 48}), radii=[STRIDE]).localisation
+    (found,) = evaluate([Sample(Path("a.jpg"), heads)], FakeCounter({"a": 48}), radii=[STRIDE]).localization
     assert found.predicted == 48 and found.f1 > 0.8
 
 
 def test_nothing_to_measure_is_refused_in_one_line():
     with pytest.raises(ValueError, match="no images"):
         evaluate([], FakeCounter({}))
-    with pytest.raises(ValueError, match="none of 2 images could be counted; x.jpg: x.jpg: not a picture"):
+    with pytest.raises(ValueError, match="none of 2 images could be counted; x.jpg: x.jpg: not an image"):
         evaluate([sample("x", 1), sample("y", 1)], FakeCounter({}))
 
 
@@ -193,7 +193,7 @@ def test_a_real_counter_tells_which_model_ran_and_how(tmp_path):
 
 
 def test_torch_is_not_imported_for_a_counter_that_does_without():
-    code = "import sys, headcount.evaluate; assert not {'torch', 'scipy'} & set(sys.modules)"
+    code = "import sys, headcount.evaluation.evaluate; assert not {'torch', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 

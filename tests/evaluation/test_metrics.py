@@ -5,7 +5,16 @@ import sys
 import numpy as np
 import pytest
 
-from headcount.evaluation.metrics import CountMetrics, game, localise
+from headcount.evaluation.metrics import (
+    CROWD_LEVELS,
+    LEVELS,
+    CountMetrics,
+    bootstrap_interval,
+    game,
+    level_of,
+    localize,
+    root_mean_square,
+)
 from headcount.geometry import inside
 
 TRUE = [0, 100, 300, 301, 700, 701]
@@ -29,6 +38,38 @@ def test_levels_have_the_papers_bounds_and_empty_images_are_apart():
     }  # fmt: skip
     assert levels["low"].mae == 20 and levels["high"].bias == 200
     assert list(CountMetrics([5], [6]).by_level()) == ["low"]  # levels without images are not there
+
+
+def test_levels_meet_without_gap_or_overlap():
+    assert {name: level.label for name, level in LEVELS.items()} == {
+        "none": "nobody", "low": "1-300", "middle": "301-700", "high": "701-",
+    }  # fmt: skip
+    assert list(CROWD_LEVELS) == ["low", "middle", "high"]
+    counts = np.arange(2000)
+    names = np.array(list(LEVELS))[level_of(counts)]
+    for name, level in LEVELS.items():
+        assert np.array_equal(counts[names == name], counts[(level.least <= counts) & (counts <= level.most)])
+
+
+def test_the_bootstrap_interval_is_that_of_resampled_means():
+    values = np.random.default_rng(0).exponential(10, 60)
+    draws = np.random.default_rng(0).integers(0, 60, (2000, 60), np.int32)
+    expected = np.quantile([values[draw].mean() for draw in draws], [0.025, 0.975])
+    assert bootstrap_interval(values) == pytest.approx(tuple(expected))
+    assert bootstrap_interval(list(values)) == bootstrap_interval(values) != bootstrap_interval(values, seed=1)
+    low, high = bootstrap_interval(values, level=0.5)
+    assert expected[0] < low < values.mean() < high < expected[1]
+    roots = bootstrap_interval(values**2, root=True)
+    assert roots == pytest.approx(tuple(np.quantile([(values[d] ** 2).mean() ** 0.5 for d in draws], [0.025, 0.975])))
+    assert np.isnan(bootstrap_interval([])).all()
+
+
+def test_the_metrics_use_the_same_bootstrap_and_root():
+    metrics = CountMetrics(TRUE, PREDICTED)
+    errors = np.subtract(PREDICTED, TRUE)
+    assert metrics.interval("mae") == bootstrap_interval(np.abs(errors))
+    assert metrics.interval("rmse") == bootstrap_interval(errors**2, root=True)
+    assert metrics.rmse == root_mean_square(errors)
 
 
 def test_only_people_free_images_have_no_nae():
@@ -140,7 +181,7 @@ def test_game_splits_a_cell_by_area_and_never_falls_with_the_level():
     assert levels == sorted(levels) and levels[0] == pytest.approx(abs(density.sum() - 60), rel=1e-4)
 
 
-def test_game_takes_the_fractional_stride_of_an_enlarged_picture():
+def test_game_takes_the_fractional_stride_of_an_enlarged_image():
     # 50 x 33 enlarged to 485 x 320: 61 x 40 cells of 8 pixels there, of 0.8247 x 0.825 pixels here
     density = np.full((40, 61), 0.01, np.float32)
     total = game(density, np.zeros((0, 2)), 2, 8 * 50 / 485, 50, 33)
@@ -170,23 +211,23 @@ def test_neighbouring_polygons_share_no_point():
 
 def test_heads_and_dots_are_matched_one_to_one():
     true = np.array([[10, 10], [20, 10], [100, 100]])
-    found = localise(true, np.array([[15, 10], [16, 10], [17, 10], [300, 300]]), 8)
+    found = localize(true, np.array([[15, 10], [16, 10], [17, 10], [300, 300]]), 8)
     assert (found.matched, found.predicted, found.true) == (2, 4, 3)
     assert (found.precision, found.recall, found.f1) == (0.5, pytest.approx(2 / 3), pytest.approx(4 / 7))
-    assert localise(true, true + [8, 0], 8).f1 == 1 and localise(true, true + [8.1, 0], 8).matched == 1
+    assert localize(true, true + [8, 0], 8).f1 == 1 and localize(true, true + [8.1, 0], 8).matched == 1
 
 
 def test_as_many_pairs_are_made_as_can_be():
     # nearest first, the dot at 4 takes the head at 5, and the dot at 9 has none left
-    found = localise(np.array([[0, 0], [5, 0]]), np.array([[4, 0], [9, 0]]), 4)
+    found = localize(np.array([[0, 0], [5, 0]]), np.array([[4, 0], [9, 0]]), 4)
     assert found.matched == 2
 
 
-def test_localisation_is_pooled_over_images_and_nobody_is_right():
+def test_localization_is_pooled_over_images_and_nobody_is_right():
     true, nobody = np.array([[10.0, 10.0]]), np.zeros((0, 2))
-    assert localise(nobody, nobody, 4).to_dict() == {"radius": 4, "precision": 1, "recall": 1, "f1": 1}
-    assert (localise(true, nobody, 4).precision, localise(true, nobody, 4).recall) == (1, 0)
-    both = localise(true, true, 4) + localise(nobody, true, 4) + localise(true, nobody, 4)
+    assert localize(nobody, nobody, 4).to_dict() == {"radius": 4, "precision": 1, "recall": 1, "f1": 1}
+    assert (localize(true, nobody, 4).precision, localize(true, nobody, 4).recall) == (1, 0)
+    both = localize(true, true, 4) + localize(nobody, true, 4) + localize(true, nobody, 4)
     assert (both.matched, both.predicted, both.true) == (1, 2, 2)
     assert both.to_dict() == {"radius": 4, "precision": 0.5, "recall": 0.5, "f1": 0.5}
 
@@ -194,10 +235,10 @@ def test_localisation_is_pooled_over_images_and_nobody_is_right():
 def test_a_radius_is_above_zero():
     for radius in (0, -4, np.nan, np.inf):
         with pytest.raises(ValueError, match="pixels above zero"):
-            localise(np.zeros((0, 2)), np.zeros((0, 2)), radius)
+            localize(np.zeros((0, 2)), np.zeros((0, 2)), radius)
 
 
 def test_matching_without_scipy_names_the_cure(monkeypatch):
     monkeypatch.setitem(sys.modules, "scipy.spatial", None)
-    with pytest.raises(ValueError, match=r"pip install 'headcount\[train\]'"):
-        localise(np.zeros((1, 2)), np.zeros((1, 2)), 4)
+    with pytest.raises(ValueError, match=r"pip install '\.\[train\]'"):
+        localize(np.zeros((1, 2)), np.zeros((1, 2)), 4)

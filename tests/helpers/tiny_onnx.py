@@ -67,7 +67,7 @@ def write(path: Path, text: str, weights: dict[str, np.ndarray]) -> Path:
 
 
 def dots(count: int, height: int = 64, width: int = 96) -> np.ndarray:
-    """uint8 (H,W,3): a black picture with `count` white pixels, the first at the top left, then every few pixels."""
+    """uint8 (H,W,3): a black image with `count` white pixels, the first at the top left, then every few pixels."""
     image = np.zeros((height, width, 3), np.uint8)
     image.reshape(-1, 3)[np.arange(count) * 37 % (height * width)] = 255
     return image

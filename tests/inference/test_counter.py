@@ -29,7 +29,7 @@ def network(folder):
     return open_engine(tiny_onnx.network(folder / "network.onnx"), precision="fp32")
 
 
-def test_one_picture(white, tmp_path):
+def test_one_image(white, tmp_path):
     path = tmp_path / "crowd.png"
     Image.fromarray(tiny_onnx.dots(23, height=61, width=97)).save(path)
     result = white.count(path)
@@ -56,7 +56,7 @@ def test_every_kind_of_input_gives_the_same_result(white, tmp_path):
 
 
 def test_a_bad_input_never_loses_the_others(white, tmp_path):
-    (tmp_path / "bad.jpg").write_bytes(b"not a picture")
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
     results = white.count_many(
         [tiny_onnx.dots(4), tmp_path / "bad.jpg", tmp_path / "none.jpg", "", None, tiny_onnx.dots(6)]
     )
@@ -91,12 +91,13 @@ def test_a_camera_is_not_read_ahead(white):
 
 
 class Batches:
-    """An engine that takes four pictures at once, and cannot count one with a red corner."""
+    """An engine that takes four images at once, and cannot count one with a red corner."""
 
     batch = 4
 
     def __init__(self, engine):
-        self.meta, self.precision, self.engine, self.shapes = engine.meta, engine.precision, engine, []
+        self.name, self.meta, self.precision = "batches", engine.meta, engine.precision
+        self.engine, self.shapes = engine, []
 
     def run(self, images):
         self.shapes.append(images.shape[:3])
@@ -105,19 +106,19 @@ class Batches:
         return self.engine.run(images)
 
 
-def test_pictures_of_like_sizes_are_counted_together(folder):
+def test_images_of_like_sizes_are_counted_together(folder):
     engine = Batches(
         headcount.load(tiny_onnx.white_pixels(folder / "padded.onnx", blank=(0, 0, 0)), precision="fp32").engine
     )
     sizes = [(60, 90), (64, 65), (50, 128), (61, 97), (64, 100), (130, 64), (131, 64)]  # five of 64x128, two of 192x64
-    pictures = [tiny_onnx.dots(5 + i, *size) for i, size in enumerate(sizes)]
-    results = list(Counter(engine).count_many([*pictures[:2], "none.jpg", *pictures[2:]]))
+    images = [tiny_onnx.dots(5 + i, *size) for i, size in enumerate(sizes)]
+    results = list(Counter(engine).count_many([*images[:2], "none.jpg", *images[2:]]))
     assert [r.error is None and round(r.count) for r in results] == [5, 6, False, 7, 8, 9, 10, 11]
     assert [r.density.shape for r in results[-2:]] == [(33, 16), (33, 16)]
     assert engine.shapes == [(2, 64, 128), (3, 64, 128), (2, 192, 64)]
 
 
-def test_a_batch_that_fails_loses_one_picture(white):
+def test_a_batch_that_fails_loses_one_image(white):
     red = tiny_onnx.dots(3)
     red[0, 0] = [255, 0, 0]
     first, second, third = Counter(Batches(white.engine)).count_many([tiny_onnx.dots(2), red, tiny_onnx.dots(4)])
@@ -130,7 +131,7 @@ def test_a_file_of_too_many_pixels_is_refused(white, tmp_path):
         Counter(white.engine, max_pixels=96 * 64 - 1).count(tmp_path / "large.png")
 
 
-def test_a_picture_without_people_counts_nobody(white):
+def test_an_image_without_people_counts_nobody(white):
     assert white.count(np.zeros((30, 40, 3), np.uint8)).count == 0
 
 
@@ -141,7 +142,7 @@ def test_only_inside_the_roi(white):
     result = white.count(image, roi=right)
     assert result.count == pytest.approx(2, rel=1e-5)
     assert result.density[:, :12].sum() == 0
-    assert image[10, 10, 0] == 255, "the caller's picture is left as it was"
+    assert image[10, 10, 0] == 255, "the caller's image is left as it was"
     for bad in ([(0, 0), (1, 1)], "roi", [(0, 0, 0)] * 3, [(0, 0), (1, math.nan), (2, 2)], np.add(right, 500)):
         with pytest.raises(ValueError, match="roi"):
             white.count(image, roi=bad)
@@ -155,12 +156,12 @@ def test_a_black_outside_is_not_counted_even_where_the_model_sees_people(network
 
 
 def test_cells_belong_to_a_roi_by_their_own_centres():
-    """Also where the picture is no multiple of the stride: cell i is at (i + 0.5) x 8, up to the far border."""
+    """Also where the image is no multiple of the stride: cell i is at (i + 0.5) x 8, up to the far border."""
     cells = at_cells(polygon_mask([(0, 0), (800, 0), (800, 41), (0, 41)], 41, 1025), 6, 129, 8)
     assert cells.shape == (6, 129) and (cells.sum(axis=1) == 100).all()
 
 
-def test_small_pictures_are_enlarged_to_the_models_min_side(folder):
+def test_small_images_are_enlarged_to_the_models_min_side(folder):
     counter = headcount.load(tiny_onnx.white_pixels(folder / "large.onnx", min_side=64), precision="fp32")
     result = counter.count(np.full((32, 50, 3), 255, np.uint8))
     assert result.density.shape == (16, 25)  # of 64 x 100

@@ -1,6 +1,7 @@
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -10,13 +11,14 @@ from helpers import tiny_onnx
 
 import headcount
 from headcount.inference import engines
-from headcount.inference.engines import EngineError, ModelMeta, OpenVINOEngine, TorchEngine, open_engine
+from headcount.inference.engines import EngineError, ModelMeta, OpenVINOEngine, TorchEngine, base, open_engine
 from headcount.io.images import read_image
 from headcount.models import counting_model as models
 from headcount.models import serialization
 
 SIZES = ((213, 331), (333, 222), (187, 251))  # height, width: odd
-ENGINES = ("openvino", "onnxruntime")
+EXPORTED_FILE = Path("model.onnx")
+ONNX_ENGINES = [name for name, engine in engines.ENGINES.items() if engine.reads(EXPORTED_FILE)]
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +50,7 @@ def noise(height, width, seed=0, n=1):
     return np.random.default_rng(seed).integers(0, 256, (n, height, width, 3), dtype=np.uint8)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ONNX_ENGINES)
 def test_engines_agree_with_torch(exported, engine):
     reference = open_engine(exported / "best")
     tested = open_engine(exported / "random.onnx", engine, "fp32")
@@ -64,7 +66,7 @@ def test_engines_agree_with_torch(exported, engine):
         assert found[0].sum() == pytest.approx(expected[0].sum(), rel=1e-3)
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ONNX_ENGINES)
 def test_engines_agree_with_torch_on_photos(published, engine):
     weights, path, images = published
     reference, tested = open_engine(weights), open_engine(path, engine, "fp32")
@@ -83,7 +85,7 @@ def test_half_precision_agrees_to_one_percent_on_photos(published):
         assert tested.run(image)[0].sum() == pytest.approx(reference.run(image)[0].sum(), rel=1e-2)
 
 
-def test_a_batch_is_its_pictures_one_by_one(exported):
+def test_a_batch_is_its_images_one_by_one(exported):
     for engine in (open_engine(exported / "random.onnx", "openvino", "fp32"), open_engine(exported / "best")):
         batch = noise(45, 61, n=3)
         density, mask = engine.run(batch)
@@ -108,7 +110,7 @@ def test_threads_may_share_an_engine_and_results_are_kept(tmp_path):
 
 
 def test_a_signal_after_models_were_opened_and_closed_does_not_kill(exported):
-    """OpenVINO puts a stack for signals in place and back; see engines._core_of."""
+    """OpenVINO installs a stack for signals and restores the previous one; see openvino_engine.shared_core."""
     script = f"""
 import os, signal
 from headcount.inference.engines import OpenVINOEngine
@@ -145,8 +147,8 @@ def test_every_mistake_is_one_line_that_says_what_to_do(exported, tmp_path):
     cases = [
         ((model, "abacus"), "openvino, onnxruntime or torch"),
         ((model, "openvino", "fp8"), "auto, fp32, fp16, bf16 or int8"),
-        ((model, "openvino", "int8"), "is not quantised; make an int8 file with: headcount export"),
-        ((model, "onnxruntime", "int8"), "is not quantised"),
+        ((model, "openvino", "int8"), "is not quantized; make an int8 file with: headcount export"),
+        ((model, "onnxruntime", "int8"), "is not quantized"),
         ((exported / "best", "torch", "int8"), "--precision int8"),
         ((model, "onnxruntime", "bf16"), "auto or fp32"),
         ((model, "torch"), "openvino or onnxruntime"),
@@ -170,7 +172,7 @@ def test_someone_elses_onnx_file_is_refused(tmp_path):
     model = onnx.load(path)
     del model.metadata_props[:]
     onnx.save(model, path)
-    for engine in ENGINES:
+    for engine in ONNX_ENGINES:
         with pytest.raises(EngineError, match="other.onnx: its metadata"):
             open_engine(path, engine)
 
@@ -215,7 +217,7 @@ def test_an_unsupported_half_precision_is_not_silently_another(exported):
 
 
 def test_what_a_model_pads_with(exported, tmp_path):
-    """The zero of its normalisation, so that padded sizes count what the picture's own size does."""
+    """The zero of its normalization, so that padded sizes count what the image's own size does."""
     assert open_engine(exported / "random.onnx").meta.blank == (128, 128, 128)  # the light backbone's grey 127.5
     lite = models.CountingModel(models.ModelConfig(backbone="lite0", fusion="feature_zip", width=16))
     assert TorchEngine(lite).meta.blank == (127, 127, 127)
@@ -226,19 +228,89 @@ def test_what_a_model_pads_with(exported, tmp_path):
 
 
 def test_no_more_threads_than_cores_that_may_be_used(monkeypatch, tmp_path):
-    monkeypatch.setattr(engines.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(base.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     for quota, cores in (("max 100000", 4), ("150000 100000", 2), ("20000 100000", 1), ("900000 100000", 4), ("", 4)):
         (tmp_path / "cpu.max").write_text(quota)
-        monkeypatch.setattr(engines, "QUOTA", tmp_path / "cpu.max")
+        monkeypatch.setattr(base, "QUOTA", tmp_path / "cpu.max")
         assert engines.usable_cores() == cores
-    monkeypatch.setattr(engines, "QUOTA", tmp_path / "none")
+    monkeypatch.setattr(base, "QUOTA", tmp_path / "none")
     assert engines.usable_cores() == 4
 
 
 def test_compiled_models_are_kept_where_that_is_asked_for(exported, tmp_path, monkeypatch):
     before = open_engine(exported / "random.onnx", "openvino", "fp32").run(noise(40, 40))[0]
-    monkeypatch.setenv(engines.CACHE, str(tmp_path / "kept"))
+    monkeypatch.setenv("HEADCOUNT_CACHE", str(tmp_path / "kept"))
     for _ in range(2):
         after = open_engine(exported / "random.onnx", "openvino", "fp32").run(noise(40, 40))[0]
         np.testing.assert_allclose(after, before, rtol=1e-4)
     assert len(list((tmp_path / "kept").glob("*.blob"))) == 1
+
+
+def test_every_engine_reads_one_kind_of_file_and_its_name_is_a_package():
+    exported_file, checkpoint = Path("model.onnx"), Path("run/best")
+    for name, engine in engines.ENGINES.items():
+        assert engine.reads(exported_file) != engine.reads(checkpoint), name
+        assert engines.installed(name)
+    assert engines.choose(exported_file) == "openvino" and engines.choose(checkpoint) == "torch"
+
+
+@pytest.mark.parametrize(
+    ("missing", "chosen"), [("openvino", "onnxruntime"), ("onnxruntime", "openvino"), ("", "openvino")]
+)
+def test_auto_takes_the_first_installed_engine(monkeypatch, missing, chosen):
+    monkeypatch.setattr(engines, "installed", lambda name: name != missing)
+    assert engines.choose(Path("model.onnx")) == chosen
+
+
+def test_without_any_runtime_auto_names_the_first(monkeypatch):
+    monkeypatch.setattr(engines, "installed", lambda name: False)
+    assert (engines.choose(Path("m.onnx")), engines.choose(Path("run"))) == ("openvino", "torch")
+
+
+def test_a_new_engine_is_a_class_and_a_line_in_the_registry(exported, monkeypatch):
+    class Doubled(OpenVINOEngine):
+        def run(self, images):
+            density, mask = super().run(images)
+            return 2 * density, mask
+
+    monkeypatch.setitem(engines.ENGINES, "doubled", Doubled)
+    path, image = exported / "random.onnx", noise(45, 61)
+    plain, doubled = (open_engine(path, name, "fp32").run(image)[0].sum() for name in ("openvino", "doubled"))
+    assert doubled == pytest.approx(2 * plain, rel=1e-5)
+    with pytest.raises(EngineError, match="auto, openvino, onnxruntime, torch or doubled"):
+        open_engine(path, "abacus")
+
+
+def test_one_torch_engine_follows_a_network_that_is_being_trained():
+    """The engine is built once; later runs count with the weights of that moment, in eval mode."""
+    torch.manual_seed(0)
+    model = models.CountingModel(models.ModelConfig(backbone="multiscale", fusion="feature_gt", width=8)).train()
+    engine, image = TorchEngine(model, "fp32"), noise(33, 47)
+    before = engine.run(image)[0]
+    assert model.training and all(module.training for module in model.modules()), "its mode is as it was"
+    with torch.no_grad():
+        model.head.regressor[-1].bias += 1.0
+    after = engine.run(image)[0]
+    np.testing.assert_allclose(after, before + 1.0, rtol=1e-4)
+    model.eval()
+    np.testing.assert_array_equal(engine.run(image)[0], after)
+    assert not model.training
+
+
+def test_describing_a_network_computes_nothing(exported):
+    model = serialization.load(exported / "best")
+    model.forward = None  # any use of it would fail
+    meta = engines.describe(model, exported / "best")
+    assert (meta.name, meta.stride, meta.mask) == ("random", 4, True)
+    assert meta == open_engine(exported / "random.onnx").meta
+
+
+def test_importing_openvino_does_not_report_the_start():
+    code = "import sys\nfrom headcount.inference.engines.base import import_runtime\n"
+    code += "import_runtime('openvino', 'openvino', 'm'); assert sys.modules['openvino_telemetry'] is None"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_a_runtime_that_is_missing_is_named_with_its_installation():
+    with pytest.raises(EngineError, match=r"m\.onnx: running it needs no_such_runtime; .*pip install '\.\[train\]'"):
+        base.import_runtime("no_such_runtime", "train", "m.onnx")

@@ -65,9 +65,20 @@ def test_a_zero_inflated_network_that_is_sure_of_nobody_is_believed(runs, both):
     assert torch.allclose(output.density, torch.sigmoid(torch.tensor(-7.0)) * (one.rate + two.rate) / 2)
 
 
-def test_windows_of_large_pictures_do_for_the_network_that_sees_furthest(runs, both):
+def test_windows_of_large_images_do_for_the_network_that_sees_furthest(runs, both):
     model, halos = load(both), [load(run / "best").halo for run in runs]
     assert model.halo == max(halos) > min(halos)
+
+
+def test_an_ensemble_predicts_a_mask_if_all_its_members_do(runs, both, tmp_path):
+    ensemble = load(both)
+    assert ensemble.predicts_mask
+    plain = a_run(tmp_path / "plain", 4, fusion="plain")
+    mixed = load(average((runs[0], plain), tmp_path / "mixed"))
+    image = torch.full((1, 3, 64, 64), 128, dtype=torch.uint8)
+    assert not mixed.predicts_mask and mixed(image).mask_logits is None and ensemble(image).mask_logits is not None
+    densities = [member(image).density for member in mixed.members]
+    torch.testing.assert_close(mixed(image).density, (densities[0] + densities[1]) / 2)
 
 
 def test_it_is_exported_and_comes_back(both, tmp_path):
@@ -125,7 +136,7 @@ def test_what_cannot_be_averaged_is_said_in_one_line(runs, both, tmp_path):
         assert "\n" not in str(caught.value) and not (tmp_path / "out" / "run.json").exists()
     with pytest.raises(ValueError, match="holds a run already"):
         average(runs, both.parent)
-    with pytest.raises(ValueError, match="weights of 2 networks are .*: give each its share"):
+    with pytest.raises(ValueError, match="weights of 2 networks are .*: they must be positive and sum to 1"):
         average(runs, tmp_path / "out", weights=(2, 0))
     with pytest.raises(ValueError, match="of equal networks only"):
         average(runs, tmp_path / "out", soup=True)

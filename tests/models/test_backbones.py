@@ -9,19 +9,13 @@ from safetensors.torch import save_file
 from torch import nn
 
 from headcount.io.images import read_image
-from headcount.models.backbones import (
-    BACKBONES,
-    VGG16,
-    Depthwise,
-    Lite,
-    Multiscale,
-    read_backbone_weights,
-    receptive_reach,
-)
+from headcount.models.backbones import BACKBONES, VGG16, EfficientNetLite, Multiscale, read_backbone_weights
+from headcount.models.backbones.base import receptive_reach
+from headcount.models.backbones.efficientnet_lite import Depthwise
 
 
 def averaging(network: nn.Module) -> nn.Module:
-    """Each filter the mean of what it sees, pooling too: on a picture of ones nothing saturates and no ReLU cuts, so
+    """Each filter the mean of what it sees, pooling too: on an image of ones nothing saturates and no ReLU cuts, so
     that the gradient of an output shows exactly what it sees."""
     for name, layer in list(network.named_modules()):
         if isinstance(layer, nn.Conv2d):
@@ -35,7 +29,7 @@ def averaging(network: nn.Module) -> nn.Module:
 
 
 def columns_seen(network: nn.Module, channels: int, width: int, cell: int, height: int) -> tuple[int, int]:
-    """First and last pixel column that output `cell` of a strip of a picture sees."""
+    """First and last pixel column that output `cell` of a strip of an image sees."""
     strip = torch.full((1, channels, height, width), 1e-3, dtype=torch.float64, requires_grad=True)
     network(strip)[..., 0, cell].sum().backward()
     seen = strip.grad.abs().sum((0, 1, 2)).nonzero()
@@ -46,11 +40,11 @@ def columns_seen(network: nn.Module, channels: int, width: int, cell: int, heigh
 def test_a_backbone_gives_the_channels_and_the_stride_it_states(name):
     with torch.device("meta"):  # shapes alone: nothing is computed
         backbone = BACKBONES[name]()
-        picture = torch.empty(2, 1 if backbone.grey else 3, 2 * backbone.pad, 3 * backbone.pad)
-        features = backbone(picture)
+        image = torch.empty(2, 1 if backbone.grey else 3, 2 * backbone.pad, 3 * backbone.pad)
+        features = backbone(image)
     rows, columns = 2 * backbone.pad // backbone.stride, 3 * backbone.pad // backbone.stride
     assert features.shape == (2, backbone.channels, rows, columns)
-    assert len(backbone.mean) == len(backbone.std) == picture.shape[1]
+    assert len(backbone.mean) == len(backbone.std) == image.shape[1]
 
 
 @pytest.mark.parametrize("name, field", [("multiscale", 72), ("vgg16", 124)])
@@ -67,7 +61,7 @@ def test_the_reach_is_what_the_gradient_shows(name, field):
 @pytest.mark.parametrize("variant", ["lite0", "lite2"])
 def test_the_reach_of_lite_covers_tiles_that_start_on_its_grid(variant):
     """Coarse cells are shared, so what a cell sees depends on its place; tiles start at multiples of 32."""
-    lite, edge = Lite(variant, channels=8), 640
+    lite, edge = EfficientNetLite(variant, channels=8), 640
     network = averaging(lite)
     first, _ = columns_seen(network, 3, 1280, edge // 8, 32)
     _, last = columns_seen(network, 3, 1280, edge // 8 - 1, 32)
@@ -144,7 +138,7 @@ def test_imagenet_weights_load_by_name(shared, name):
 
 def test_lite_sees_on_photos_what_it_was_trained_to_see(shared):
     """Every batch norm meets inputs like those its weights were trained on: kernels, strides and scaling are right."""
-    lite = Lite()
+    lite = EfficientNetLite()
     lite.load_imagenet(read_backbone_weights("lite0", weights_file(shared, "lite0")))
     distance = []
 
@@ -165,9 +159,9 @@ def test_lite_sees_on_photos_what_it_was_trained_to_see(shared):
 
 def test_weights_of_another_network_are_refused_by_name(shared):
     with pytest.raises(ValueError, match="no tensor '_blocks.0._bn1.bias'"):
-        Lite().load_imagenet(read_backbone_weights("vgg16", weights_file(shared, "vgg16")))
+        EfficientNetLite().load_imagenet(read_backbone_weights("vgg16", weights_file(shared, "vgg16")))
     with pytest.raises(ValueError, match=r"'_blocks\.\d+\.\S+' is \(.*\), not \("):
-        Lite("lite2").load_imagenet(read_backbone_weights("lite0", weights_file(shared, "lite0")))
+        EfficientNetLite("lite2").load_imagenet(read_backbone_weights("lite0", weights_file(shared, "lite0")))
 
 
 def test_a_tensor_that_is_missing_or_misshapen_is_named(tmp_path):

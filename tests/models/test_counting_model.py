@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from headcount.models.backbones import BACKBONES
+from headcount.models.backbones.base import Backbone
 from headcount.models.complexity import multiply_adds, parameter_count
 from headcount.models.counting_model import CountingModel, ModelConfig
-from headcount.models.fusion import FUSIONS
+from headcount.models.fusion import FUSIONS, Fused, Fusion
 from headcount.models.serialization import config_from_dict, load, save
 
 ODD_SIZES = [(37, 53), (64, 33), (9, 71)]
@@ -25,7 +26,7 @@ def small(fusion="feature_posterior", **settings) -> CountingModel:
     return CountingModel(ModelConfig(fusion=fusion, width=8, **settings)).eval()
 
 
-def picture(height, width, seed=0) -> torch.Tensor:
+def random_image(height, width, seed=0) -> torch.Tensor:
     """uint8 (1,3,H,W)"""
     return torch.randint(0, 256, (1, 3, height, width), dtype=torch.uint8, generator=torch.manual_seed(seed))
 
@@ -101,37 +102,37 @@ def test_any_fusion_on_any_backbone_takes_odd_sizes(backbone, fusion):
 @pytest.mark.parametrize("fusion", FUSIONS)
 def test_every_fusion_counts(fusion):
     model = small(fusion)
-    output = model(picture(37, 53))
+    output = model(random_image(37, 53))
     assert output.density.shape == (1, 10, 14)
     assert all(m.isfinite().all() and m.dtype == torch.float32 for m in output if m is not None)
-    assert torch.equal(model(picture(37, 53)).density, output.density)
+    assert torch.equal(model(random_image(37, 53)).density, output.density)
 
 
-def test_a_picture_alone_counts_as_in_a_batch():
+def test_a_image_alone_counts_as_in_a_batch():
     model = small()
-    pair = torch.cat([picture(24, 40, 1), picture(24, 40, 2)])
+    pair = torch.cat([random_image(24, 40, 1), random_image(24, 40, 2)])
     for one, density in zip(pair, model(pair).density, strict=True):
         torch.testing.assert_close(model(one[None]).density[0], density)
 
 
 @pytest.mark.parametrize("height, width", ODD_SIZES)
 def test_padding_adds_nobody(height, width):
-    """What the model pads with is the mean pixel: a picture padded so beforehand has the same cells."""
+    """What the model pads with is the mean pixel: an image padded so beforehand has the same cells."""
     model = small(mean=(100.0,))
     padded = torch.full((1, 3, math.ceil(height / 4) * 4, math.ceil(width / 4) * 4), 100, dtype=torch.uint8)
-    padded[..., :height, :width] = picture(height, width)
-    torch.testing.assert_close(model(picture(height, width)).density, model(padded).density)
+    padded[..., :height, :width] = random_image(height, width)
+    torch.testing.assert_close(model(random_image(height, width)).density, model(padded).density)
 
 
 @pytest.mark.parametrize("backbone, dilation", [("multiscale", 1), ("vgg16", 2), ("lite0", 1)])
 @pytest.mark.parametrize("along", ["rows", "columns"])
 def test_a_tile_with_its_halo_equals_the_whole(backbone, dilation, along):
-    """Invariant 5, on a strip of a picture: what the halo leaves out, no cell of the tile sees."""
+    """Invariant 5, on a strip of an image: what the halo leaves out, no cell of the tile sees."""
     torch.manual_seed(0)
     model = CountingModel(ModelConfig(backbone=backbone, width=8, dilation=dilation)).eval()
     halo, pad, stride = model.halo, model.pad, model.stride
     begin, end = halo + pad, halo + 3 * pad  # of the tile: multiples of pad
-    strip = picture(pad, 2 * halo + 5 * pad)
+    strip = random_image(pad, 2 * halo + 5 * pad)
     tile = strip[..., begin - halo : end + halo]
     assert tile.shape[-1] < strip.shape[-1]
     if along == "rows":
@@ -148,48 +149,43 @@ def test_a_tile_with_its_halo_equals_the_whole(backbone, dilation, along):
 # What goes in
 
 
-def test_uint8_and_float_pictures_agree():
+def test_uint8_and_float_images_agree():
     for model in (small(), small(backbone="lite0")):
-        assert torch.equal(model(picture(32, 40)).density, model(picture(32, 40).float()).density)
+        assert torch.equal(model(random_image(32, 40)).density, model(random_image(32, 40).float()).density)
 
 
 def test_a_light_network_sees_luma_as_opencv_makes_it():
-    rgb = picture(48, 64)
+    rgb = random_image(48, 64)
     grey = cv2.cvtColor(rgb[0].permute(1, 2, 0).numpy(), cv2.COLOR_RGB2GRAY)
     model = small(mean=(0.0,), std=(1.0,))
-    seen = model.normalise(rgb)[0, 0].numpy()
+    seen = model.normalize(rgb)[0, 0].numpy()
     assert seen.shape == (48, 64)
     assert np.abs(seen - grey).max() <= 1 and (seen == grey).mean() > 0.99  # 8-bit rounding of the luma's weights
     colourless = torch.from_numpy(grey).expand(1, 3, 48, 64)
-    assert np.array_equal(model.normalise(colourless)[0, 0].numpy(), grey)
+    assert np.array_equal(model.normalize(colourless)[0, 0].numpy(), grey)
 
 
 def test_a_colour_network_sees_colour():
     model = small(backbone="lite0")
-    rgb = picture(32, 32)
-    assert model.normalise(rgb).shape == (1, 3, 32, 32)
+    rgb = random_image(32, 32)
+    assert model.normalize(rgb).shape == (1, 3, 32, 32)
     assert not torch.allclose(model(rgb).density, model(rgb.flip(1)).density)
 
 
-def test_normalisation_is_a_setting():
-    own = small().normalise(torch.full((1, 3, 2, 2), 127.5 + 64))
+def test_normalization_is_a_setting():
+    own = small().normalize(torch.full((1, 3, 2, 2), 127.5 + 64))
     assert own.unique().tolist() == pytest.approx([1.0], abs=0.01)  # the luma is rounded: 191.5 is 192
-    assert small(mean=(50.0,), std=(2.0,)).normalise(torch.full((1, 3, 2, 2), 60)).unique().tolist() == [5.0]
-
-
-def test_density_scale_divides_the_raw_output_inside_the_model():
-    image = picture(32, 40)
-    torch.testing.assert_close(small(density_scale=100.0)(image).density, small()(image).density / 100)
+    assert small(mean=(50.0,), std=(2.0,)).normalize(torch.full((1, 3, 2, 2), 60)).unique().tolist() == [5.0]
 
 
 def test_training_solutions_1_and_4_needs_the_mask_at_the_models_stride():
     for fusion in ("product_gt", "feature_gt"):
         model = small(fusion).train()
         with pytest.raises(ValueError, match="ground-truth mask"):
-            model(picture(33, 40))
+            model(random_image(33, 40))
         mask = torch.ones(1, 9, 10)
-        assert model(picture(33, 40), mask).density.shape == (1, 9, 10)
-        assert model.eval()(picture(33, 40)).density.shape == (1, 9, 10)
+        assert model(random_image(33, 40), mask).density.shape == (1, 9, 10)
+        assert model.eval()(random_image(33, 40)).density.shape == (1, 9, 10)
 
 
 @pytest.mark.parametrize(
@@ -205,7 +201,7 @@ def test_unknown_settings_are_refused(settings, said):
         CountingModel(ModelConfig(**settings))
 
 
-def test_the_papers_initialisation():
+def test_the_papers_initialization():
     weights = torch.cat([c.weight.flatten() for c in small(init="normal").modules() if isinstance(c, nn.Conv2d)])
     assert float(weights.std()) == pytest.approx(0.01, rel=0.02)
     assert float(weights.mean()) == pytest.approx(0, abs=1e-4)
@@ -224,14 +220,14 @@ def test_a_checkpoint_comes_back_bit_for_bit(tmp_path):
         assert not again.training
         assert again.state_dict().keys() == model.state_dict().keys()
         assert all(torch.equal(v, again.state_dict()[k]) for k, v in model.state_dict().items())
-        assert torch.equal(again(picture(21, 34)).density, model(picture(21, 34)).density)
+        assert torch.equal(again(random_image(21, 34)).density, model(random_image(21, 34)).density)
 
 
 def test_batch_statistics_are_saved_too(tmp_path):
     model = small(backbone="lite0").train()
-    model(torch.cat([picture(64, 64, 1), picture(64, 64, 2)]))
+    model(torch.cat([random_image(64, 64, 1), random_image(64, 64, 2)]))
     save(model, tmp_path)
-    assert torch.equal(load(tmp_path)(picture(40, 64)).density, model.eval()(picture(40, 64)).density)
+    assert torch.equal(load(tmp_path)(random_image(40, 64)).density, model.eval()(random_image(40, 64)).density)
 
 
 def spoil_nothing_there(folder):
@@ -283,3 +279,61 @@ def test_unknown_model_settings_are_named():
     with pytest.raises(ValueError, match="model settings: unknown setting color, depth; known: backbone, "):
         config_from_dict({"depth": 1, "color": 2, "width": 3})
     assert config_from_dict({"mean": [1.0], "std": [2.0]}).mean == (1.0,)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_settings_of_older_files_may_carry_a_density_scale_of_one(tmp_path, fusion):
+    model = small(fusion)
+    save(model, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert "density_scale" not in config
+    (tmp_path / "config.json").write_text(json.dumps({**config, "density_scale": 1.0}))
+    again = load(tmp_path)
+    assert again.config == model.config
+    assert torch.equal(again(random_image(32, 40)).density, model.eval()(random_image(32, 40)).density)
+
+
+@pytest.mark.parametrize("scale", [100.0, 0.5, 0, None, "1.0"])
+def test_another_density_scale_is_refused_in_one_line(tmp_path, scale):
+    save(small(), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "density_scale": scale}))
+    with pytest.raises(ValueError, match=r"density_scale is .*; it is no longer supported") as caught:
+        load(tmp_path)
+    assert "\n" not in str(caught.value) and str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_a_model_states_whether_it_predicts_a_mask(fusion):
+    model = small(fusion)
+    assert model.predicts_mask == (model.eval()(random_image(20, 24)).mask_logits is not None)
+    assert not small(backbone="mcnn").predicts_mask
+
+
+def test_a_new_backbone_and_a_new_fusion_are_a_class_and_a_line_in_the_registry(monkeypatch):
+    class Thirds(Backbone):
+        channels, stride, pad, reach, grey = 5, 3, 3, 0, False
+        mean, std = (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
+
+        def __init__(self):
+            super().__init__()
+            self.reduce = nn.Conv2d(3, 5, 3, stride=3)
+
+        def forward(self, x):
+            return self.reduce(x)
+
+    class Linear(Fusion):
+        reach, predicts_mask = 0, False
+
+        def __init__(self, channels, width=256, dilation=1):
+            super().__init__(channels, width, dilation)
+            self.density = nn.Conv2d(channels, 1, 1)
+
+        def forward(self, features, mask=None):
+            return Fused(self.density(features))
+
+    monkeypatch.setitem(BACKBONES, "thirds", Thirds)
+    monkeypatch.setitem(FUSIONS, "linear", Linear)
+    model = CountingModel(ModelConfig(backbone="thirds", fusion="linear"))
+    assert model(random_image(31, 40)).density.shape == (1, 11, 14)
+    assert (model.stride, model.halo, model.predicts_mask) == (3, 0, False)

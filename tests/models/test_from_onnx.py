@@ -1,5 +1,6 @@
 """An exported file gives back the network that it was made from."""
 
+import json
 from pathlib import Path
 
 import onnx
@@ -9,9 +10,9 @@ import torch
 from headcount.deployment.onnx_export import trace
 from headcount.inference.engines import OpenVINOEngine, TorchEngine, describe
 from headcount.inference.pretrained import WEIGHTS
-from headcount.models.backbones import LITE_REPEATS
+from headcount.models.backbones.efficientnet_lite import LITE_REPEATS
 from headcount.models.counting_model import CountingModel, ModelConfig
-from headcount.models.from_onnx import restore
+from headcount.models.from_onnx import read_tensors, restore
 from headcount.synthetic.scenes import render
 
 
@@ -36,6 +37,9 @@ def change(path, out, **notes):
 
 @pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.onnx")), ids=lambda path: path.stem)
 def test_the_embedded_models_come_back_and_count_the_same(path):
+    settings = json.loads(read_tensors(path)[0]["config"])
+    for network in settings.get("members", [settings]):
+        assert network["density_scale"] == 1.0  # of the version that wrote these files
     model = restore(path)
     assert model.config.name == path.stem and not model.training
     image = render(5, people=150, width=333, height=301).image[None]
@@ -82,10 +86,13 @@ def test_files_that_cannot_come_back_say_why(lite, tmp_path):
     _, path = lite
     with pytest.raises(ValueError, match=r"old\.onnx: does not say which network it holds; export it again"):
         restore(change(path, tmp_path / "old.onnx", config=None))
-    with pytest.raises(ValueError, match=r"int8\.onnx: is quantised, which cannot be trained further"):
+    with pytest.raises(ValueError, match=r"int8\.onnx: is quantized and cannot be trained further"):
         restore(change(path, tmp_path / "int8.onnx", weights="int8"))
     with pytest.raises(ValueError, match=r"other\.onnx: does not hold the network it names"):
         restore(change(path, tmp_path / "other.onnx", config='{"backbone": "vgg16"}'))
+    with pytest.raises(ValueError, match=r"scaled\.onnx: .*density_scale is 100") as caught:
+        restore(change(path, tmp_path / "scaled.onnx", config='{"density_scale": 100}'))
+    assert "\n" not in str(caught.value)
     (tmp_path / "torn.onnx").write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(ValueError, match=r"torn\.onnx: cannot be read"):
         restore(tmp_path / "torn.onnx")

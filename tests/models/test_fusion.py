@@ -44,6 +44,7 @@ def test_every_map_has_the_size_of_the_features(fusion, dilation):
     fused = head(features, mask)
     assert all(m.shape == (2, 1, 6, 9) for m in fused if m is not None)
     assert (fused.mask_logits is not None) == (DENSITY_TEACHES_MASK[fusion] is not None and fusion != "feature_density")
+    assert head.predicts_mask == (fused.mask_logits is not None)
     assert (fused.first_density is not None) == (fusion == "feature_density")
     assert (fused.rate is not None) == fusion.endswith("_zip")
 

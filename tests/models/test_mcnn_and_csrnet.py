@@ -4,12 +4,9 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from headcount.models.backbones import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    vgg16_layers,  # noqa: E402
-)
-from headcount.models.counting_model import PEERS, CountingModel, ModelConfig
+from headcount.models.backbones.base import IMAGENET_MEAN, IMAGENET_STD
+from headcount.models.backbones.vgg16 import vgg16_layers
+from headcount.models.counting_model import BASELINES, CountingModel, ModelConfig
 from headcount.models.csrnet import CSRNet
 from headcount.models.mcnn import (
     MCNN,
@@ -33,13 +30,13 @@ def write_h5(path, arrays):
 
 @pytest.mark.parametrize(("name", "parameters"), [("mcnn", 127_953), ("csrnet", 16_263_489)])
 def test_parameters_are_as_published(name, parameters):
-    assert sum(p.numel() for p in PEERS[name]().parameters()) == parameters
+    assert sum(p.numel() for p in BASELINES[name]().parameters()) == parameters
 
 
 @pytest.mark.parametrize("name", ["mcnn", "csrnet"])
 @torch.inference_mode()
 def test_density_is_one_cell_per_stride(name):
-    net = PEERS[name]()
+    net = BASELINES[name]()
     x = torch.rand(2, 1 if net.grey else 3, 8 * net.pad, 6 * net.pad)
     assert net(x).shape == (2, 8 * net.pad // net.stride, 6 * net.pad // net.stride)
     model = CountingModel(ModelConfig(backbone=name))
@@ -51,7 +48,7 @@ def test_density_is_one_cell_per_stride(name):
 @pytest.mark.parametrize("name", ["mcnn", "csrnet"])
 def test_reach_covers_the_receptive_field_and_no_more_than_a_cell(name):
     """Every weight 1/1000, no bias, no maximum to win: whatever has a gradient is seen."""
-    net = PEERS[name]()
+    net = BASELINES[name]()
     for module in net.modules():
         for child, layer in module.named_children():
             if isinstance(layer, torch.nn.MaxPool2d):  # a pooling passes its gradient to one pixel; an average to all
@@ -75,7 +72,7 @@ def test_mcnn_takes_grey_as_it_is():
     model = CountingModel(ModelConfig(backbone="mcnn")).eval()
     image = torch.randint(0, 256, (64, 48, 3), dtype=torch.uint8)
     grey = torch.from_numpy(cv2.cvtColor(image.numpy(), cv2.COLOR_RGB2GRAY)).float()
-    given = model.normalise(image.permute(2, 0, 1)[None])[0, 0]
+    given = model.normalize(image.permute(2, 0, 1)[None])[0, 0]
     assert given.shape == (64, 48) and (given - grey).abs().max() <= 1 and (given == grey).float().mean() > 0.99
 
 
@@ -149,7 +146,7 @@ def test_a_missing_file_and_one_that_is_not_hdf5_are_named(tmp_path):
 def test_without_h5py_the_error_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     (tmp_path / "mcnn.h5").write_bytes(b"")
-    with pytest.raises(ValueError, match="pip install h5py"):
+    with pytest.raises(ValueError, match="needs h5py; .*pip install"):
         load_published_mcnn(tmp_path / "mcnn.h5")
 
 

@@ -41,7 +41,7 @@ def test_the_maps_of_figure_5_are_the_network_s_own(fusion):
     image = torch.from_numpy(PHOTO).permute(2, 0, 1)[None]
     with torch.no_grad():
         output = model.eval()(image)
-        padded = nn.functional.pad(model.normalise(image), (0, 2, 0, 2))  # to 72 x 52
+        padded = nn.functional.pad(model.normalize(image), (0, 2, 0, 2))  # to 72 x 52
         head, features = model.head, model.backbone(padded)
         logits = head.mask(features)
         given = {"feature_gt": (logits > 0).float(), "feature_density": logits}.get(fusion, logits.sigmoid())

@@ -11,7 +11,7 @@ import torch
 from helpers.training_runs import assert_same, assert_same_runs, tiny, weights
 from safetensors.torch import save_file
 
-from headcount.models.backbones import Lite
+from headcount.models.backbones import EfficientNetLite
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import load, save
 from headcount.training.config import DataConfig, SetConfig, TrainError, parse_config
@@ -108,7 +108,7 @@ def test_running_out_of_memory_proposes_a_smaller_batch_and_crop(data, tmp_path,
 
 
 def test_pretrained_layers_have_their_own_rate_and_frozen_ones_none(data, tmp_path):
-    published = {name: value for name, value in Lite().state_dict().items() if name.startswith("_")}
+    published = {name: value for name, value in EfficientNetLite().state_dict().items() if name.startswith("_")}
     save_file(published, tmp_path / "lite0.safetensors")
     model = ModelConfig(backbone="lite0", width=8)
     config = tiny(model=model, imagenet=True, freeze=2, lr=1e-3, lr_pretrained=1e-5, steps=1, warmup=0)
