@@ -169,3 +169,14 @@ def test_annotations_rarely_use_any():
         if isinstance(node, ast.Name) and node.id == "Any"
     ]
     assert len(places) <= MAX_ANY, f"{len(places)} annotations use Any, at most {MAX_ANY} may:\n" + "\n".join(places)
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("__init__.py")), ids=lambda path: path.parent.name)
+def test_no_public_name_is_a_module_of_its_package(path):
+    """Importing the module would bind it to that name in the package, in place of the function."""
+    public = next((ast.literal_eval(node.value) for node in ast.parse(path.read_text()).body if is_all(node)), [])
+    assert not set(public) & {module.stem for module in path.parent.iterdir()}
+
+
+def is_all(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__"

@@ -19,14 +19,13 @@ import headcount
 from headcount.cli import main
 from headcount.datasets import readers
 from headcount.evaluation.calibration import calibrate
-from headcount.evaluation.evaluate import evaluate
 from headcount.evaluation.metrics import CountMetrics
+from headcount.evaluation.report import evaluate
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import save
-from headcount.training import finetune as finetuning
-from headcount.training import validation
+from headcount.training import finetuning, validation
 from headcount.training.config import TrainConfig, TrainError
-from headcount.training.finetune import FinetuneTrainer
+from headcount.training.finetuning import FinetuneTrainer
 from headcount.training.holdout import find_annotations, split
 from headcount.training.losses import LossConfig
 
