@@ -1,4 +1,4 @@
-"""Annotated images: reading and writing them in twenty formats, converting and checking data sets.
+"""Annotated images: reading and writing them in 21 formats, converting and checking data sets.
 
 Example:
     >>> from pathlib import Path
