@@ -53,10 +53,11 @@ class VideoStream:
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise unreadable_error(source) from error
-        if not self.container.streams.video:
+        streams = self.container.streams.video
+        if not streams or streams[0].codec_context is None:  # no video, or of a kind that cannot be decoded
             self.container.close()
             raise unreadable_error(source)
-        self.stream = self.container.streams.video[0]
+        self.stream = streams[0]
         self.stream.thread_type = "AUTO" if self.stream.duration or self.container.duration else "SLICE"
         self.info = header_info(self.container, self.stream, from_network=bool(url_scheme(source)))
 

@@ -78,7 +78,7 @@ def test_the_report_can_be_measured_again(learned):
     assert not {s.image for s in held} & {s.image for s in readers.read(run / "photos", "json", "train")}
     record = json.loads((run / "run.json").read_text())["config"]
     assert record["steps"] == 30 and record["model"]["backbone"] == "lite0" and record["freeze"] == 5
-    assert calibrate(run, run).pictures == 3  # its intervals come from these images
+    assert calibrate(run, run).images == 3  # its intervals come from these images
 
 
 def test_frozen_blocks_and_the_statistics_of_norms_stay(learned):
