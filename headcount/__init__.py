@@ -14,10 +14,10 @@ from headcount._lazy import lazy_names
 
 if TYPE_CHECKING:
     from headcount.deployment.onnx_export import export
-    from headcount.evaluation.evaluate import evaluate
+    from headcount.evaluation.report import evaluate
     from headcount.inference.counter import Counter, load
     from headcount.inference.result import CountResult
-    from headcount.training.finetune import finetune
+    from headcount.training.finetuning import finetune
     from headcount.training.trainer import train
 
 __version__ = "0.1.0"
@@ -28,9 +28,9 @@ __getattr__, __dir__ = lazy_names(
     {
         "CountResult": "headcount.inference.result",
         "Counter": "headcount.inference.counter",
-        "evaluate": "headcount.evaluation.evaluate",
+        "evaluate": "headcount.evaluation.report",
         "export": "headcount.deployment.onnx_export",
-        "finetune": "headcount.training.finetune",
+        "finetune": "headcount.training.finetuning",
         "load": "headcount.inference.counter",
         "train": "headcount.training.trainer",
     },

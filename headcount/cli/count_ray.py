@@ -20,7 +20,7 @@ from headcount.cli.output import progress
 from headcount.cli.ray_cluster import connected, count_shards
 from headcount.cli.ray_plan import Part, output_folder, plan_shards, prepare_folder, read_parts, unfinished_shards
 from headcount.distributed.storage import Folder
-from headcount.distributed.worker import Job, Shard
+from headcount.distributed.worker import Shard, WorkerConfig
 
 MINIMUM = {"part": 1, "workers": 0, "worker_cpus": 0, "worker_gpus": 0, "readers": 1}
 NOT_WITH_RAY = ("resume", "overlay", "regions", "points", "plot", "smooth")
@@ -51,16 +51,16 @@ def count_on_ray(inputs: Sequence[str], options: CountOptions, ray_options: RayO
     if len(remaining) < len(shards):
         done = len(shards) - len(remaining)
         print_message(f"{out.address}: {done} of {len(shards)} parts with {images:,} images are already done")
-    job = Job(out.address, settings, max(1, ray_options.worker_cpus), ray_options.readers)
+    config = WorkerConfig(out.address, settings, max(1, ray_options.worker_cpus), ray_options.readers)
     counted, started, stopped = 0, time.monotonic(), 0
     if remaining:
         with connected(ray_options.ray), progress(images) as step, Interrupts() as interrupts:
             started = time.monotonic()
-            for answer in interrupts.until(count_shards(job, remaining, ray_options)):
+            for answer in interrupts.until(count_shards(config, remaining, ray_options)):
                 if answer["problem"]:
                     raise ValueError(answer["problem"])
-                counted += answer["pictures"]
-                for _ in range(answer["pictures"]):
+                counted += answer["images"]
+                for _ in range(answer["images"]):
                     step()
             stopped = interrupts.signal
     summary = summarize(out, settings["format"], shards)
@@ -140,9 +140,9 @@ class Summary:
         """
         rate = f", {counted / seconds:,.1f} images/s in this run" if counted else ""
         print(f"{self.images:,} images, {self.people:,.0f} people, {self.failures:,} failures{rate}")
-        print(f"{self.parts:,} {output_format} files are in {out.where('parts')}")
+        print(f"{self.parts:,} {output_format} files are in {out.address_of('parts')}")
         if self.failures:
-            failures = out.where("failures.jsonl")
+            failures = out.address_of("failures.jsonl")
             print_message(f"{self.failures:,} images could not be counted, see {failures}; --retry counts them again")
         if self.remaining:
             print_message(f"{self.remaining:,} of {self.shards:,} parts remain; run the same command again to resume")
@@ -153,5 +153,5 @@ def summarize(out: Folder, output_format: str, shards: Sequence[Shard]) -> Summa
     summary = Summary(len(shards))
     out.write("failures.jsonl", summary.failure_lines(read_parts(out, output_format, shards)))
     if not summary.remaining:
-        out.sweep("parts", "lists", "trying", "")
+        out.remove_partial_files("parts", "lists", "trying", "")
     return summary

@@ -34,7 +34,7 @@ def convert(
     Args:
         source: Folder of the data set, or an annotation file.
         source_format: shanghaitech, ucf_cc_50, worldexpo, ucf_qnrf, nwpu, jhu, mall, ucsd, carpk, trancos, visdrone,
-            p2pnet, yolo, voc, cvat, labelme, labelstudio, coco, json or csv. auto detects the format.
+            p2pnet, yolo, voc, cvat, labelme, labelstudio, coco, json, csv or people_free. auto detects the format.
         to: The format to write. A data set with regions of interest needs json or coco.
         out: The file to write. It refers to the images below its own folder by relative paths.
         split: Convert only this split. By default all splits are converted, and the file marks the split of each
@@ -44,7 +44,7 @@ def convert(
         classes: The classes to count, separated by commas, as person,rider. By default heads, else persons, else the
             only class there is.
     """
-    from headcount.datasets.convert import convert as convert_annotations
+    from headcount.datasets.conversion import convert as convert_annotations
 
     check_target("--out", out)
     names = [name for name in classes.split(",") if name.strip()]

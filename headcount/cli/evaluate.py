@@ -42,7 +42,7 @@ def evaluate(
         csv: Write one line per image to this file.
     """
     from headcount.datasets.readers import read
-    from headcount.evaluation.evaluate import evaluate as evaluate_counter
+    from headcount.evaluation.report import evaluate as evaluate_counter
     from headcount.inference.counter import load
 
     check_target("--json", json)

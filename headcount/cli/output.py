@@ -11,10 +11,12 @@ import csv
 import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
 from headcount.io.files import atomic_write, partial_files
+from headcount.io.progress import progress_bar
 
 if TYPE_CHECKING:
     import numpy as np
@@ -160,26 +162,14 @@ def write_overlay(result: CountResult, image: Path | np.ndarray, target: Path, r
 # Progress
 
 
-@contextlib.contextmanager
-def progress(total: int | None, quiet: bool = False) -> Iterator[Callable[[], None]]:
+def progress(total: int | None, quiet: bool = False) -> AbstractContextManager[Callable[[], None]]:
     """Show a progress bar with rate and remaining time on stderr if that is a terminal.
 
     Args:
-        total: Number of steps, or None if unknown.
+        total: Number of steps, or None if unknown. A single step shows no bar.
         quiet: Show nothing, because rows are written to the same terminal.
 
-    Yields:
-        A function to call after each step.
+    Returns:
+        A context that gives a function to call after each step.
     """
-    if total in (0, 1) or quiet or not sys.stderr.isatty():
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    rate = TextColumn("{task.fields[rate]}")
-    columns = (BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as bar:
-        task = bar.add_task("", total=total, rate="")
-        shown = bar.tasks[0]
-        yield lambda: bar.update(task, advance=1, rate=f"{shown.speed:.1f}/s" if shown.speed else "")
+    return progress_bar(total, shown=total not in (0, 1) and not quiet)

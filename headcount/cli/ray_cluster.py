@@ -13,14 +13,11 @@ import re
 import socket
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from headcount.cli.options import RayOptions
-from headcount.distributed.worker import Job, Shard, Worker
+from headcount.distributed.worker import Shard, ShardAnswer, Worker, WorkerConfig
 from headcount.io.files import single_line
-
-if TYPE_CHECKING:
-    from headcount.inference.result import Row
 
 MAX_TASKS = 10_000  # for Ray; with more shards, several become one task
 OBJECT_STORE = 256 << 20  # bytes of shared memory for a local Ray, which holds only numbers
@@ -68,11 +65,13 @@ def connected(address: str) -> Iterator[None]:
         ray.shutdown()
 
 
-def count_shards(job: Job, shards: Sequence[Shard], options: RayOptions) -> Generator[Row, None, None]:
+def count_shards(
+    config: WorkerConfig, shards: Sequence[Shard], options: RayOptions
+) -> Generator[ShardAnswer, None, None]:
     """Count shards on the connected cluster.
 
     Args:
-        job: What every worker needs to know.
+        config: What every worker needs to know.
         shards: The shards to count.
         options: The options for the cluster.
 
@@ -87,11 +86,11 @@ def count_shards(job: Job, shards: Sequence[Shard], options: RayOptions) -> Gene
     options = replace(options, workers=options.workers or available_workers(options))
     try:
         if not str(options.ray).startswith("ray://"):
-            yield from stream_answers(job, shards, options)
+            yield from stream_answers(config, shards, options)
             return
         # Ray Data does not run in a Ray client, so it runs in an actor.
         actor: Any = ray.remote(num_cpus=0)(AnswerStream)
-        stream = actor.remote(job, shards, options)
+        stream = actor.remote(config, shards, options)
         while (answer := ray.get(stream.next.remote())) is not None:
             yield answer
     except Exception as error:  # some messages are pages long and end with the cause
@@ -102,15 +101,17 @@ def count_shards(job: Job, shards: Sequence[Shard], options: RayOptions) -> Gene
 class AnswerStream:
     """`stream_answers` as an actor, in a process of the cluster."""
 
-    def __init__(self, job: Job, shards: Sequence[Shard], options: RayOptions):
-        self.answers = stream_answers(job, shards, options)
+    def __init__(self, config: WorkerConfig, shards: Sequence[Shard], options: RayOptions):
+        self.answers = stream_answers(config, shards, options)
 
-    def next(self) -> Row | None:
+    def next(self) -> ShardAnswer | None:
         """The next answer, or None after the last one."""
         return next(self.answers, None)
 
 
-def stream_answers(job: Job, shards: Sequence[Shard], options: RayOptions) -> Generator[Row, None, None]:
+def stream_answers(
+    config: WorkerConfig, shards: Sequence[Shard], options: RayOptions
+) -> Generator[ShardAnswer, None, None]:
     """Count shards with a pool of actors of Ray Data and yield their answers."""
     import ray.data
 
@@ -122,7 +123,7 @@ def stream_answers(job: Job, shards: Sequence[Shard], options: RayOptions) -> Ge
     )
     answers: Any = tasks.map_batches(
         Worker,
-        fn_constructor_args=(job,),
+        fn_constructor_args=(config,),
         batch_size=1,
         compute=pool,
         num_cpus=options.worker_cpus,

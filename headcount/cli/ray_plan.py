@@ -14,12 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 from headcount import __version__
 from headcount.cli.options import CountOptions, RayOptions
-from headcount.distributed.storage import Folder, find, read_list
-from headcount.distributed.worker import Shard, read_rows
+from headcount.distributed.storage import Folder, find_images, read_path_list
+from headcount.distributed.worker import Manifest, RunSettings, Shard, read_rows
 from headcount.geometry import parse_polygon
 from headcount.inference.counter import load
 from headcount.inference.pretrained import find_model
@@ -27,8 +26,6 @@ from headcount.inference.result import Row
 
 READERS = 16  # parts that are read at the same time, since an object store answers slowly
 MANIFEST = "manifest.json"
-
-Settings = dict[str, Any]  # name -> value, as in the manifest
 
 
 @dataclass(frozen=True)
@@ -54,7 +51,7 @@ def output_folder(path: Path | None) -> Folder:
     return Folder(address if "://" in address else os.path.abspath(address))
 
 
-def prepare_folder(out: Folder, inputs: Sequence[str], options: CountOptions, ray_options: RayOptions) -> Settings:
+def prepare_folder(out: Folder, inputs: Sequence[str], options: CountOptions, ray_options: RayOptions) -> RunSettings:
     """Write the manifest, and in a new folder the model, for the workers.
 
     Args:
@@ -75,7 +72,7 @@ def prepare_folder(out: Folder, inputs: Sequence[str], options: CountOptions, ra
     text = out.read(MANIFEST)
     if text is None and out.names():
         raise ValueError(f"{out.address}: holds other files; give --out a new folder")
-    manifest: Settings = json.loads(text) if text else {"settings": settings, "sources": []}
+    manifest: Manifest = json.loads(text) if text else {"settings": settings, "sources": []}
     for name, value in settings.items():
         if (before := manifest["settings"].get(name)) != value:
             raise ValueError(
@@ -92,7 +89,7 @@ def prepare_folder(out: Folder, inputs: Sequence[str], options: CountOptions, ra
     return settings
 
 
-def run_settings(path: Path, model: dict[str, bytes], options: CountOptions, ray_options: RayOptions) -> Settings:
+def run_settings(path: Path, model: dict[str, bytes], options: CountOptions, ray_options: RayOptions) -> RunSettings:
     """The settings that all runs into a folder must share."""
     roi = None if options.roi is None else [list(corner) for corner in parse_polygon(options.roi)]
     return {
@@ -138,10 +135,10 @@ def plan_shards(out: Folder, inputs: Sequence[str], ray_options: RayOptions) -> 
     for index, name in enumerate(lists):
         shards += cut_list(index, out.lines(f"lists/{name}"), ray_options.part)
         known.update(json.loads(line) for line in out.lines(f"lists/{name}"))
-    listed = read_list(ray_options.paths) if ray_options.paths else ()
+    listed = read_path_list(ray_options.paths) if ray_options.paths else ()
 
     def unlisted_paths() -> Iterator[str]:
-        for path in chain(find(inputs), listed):
+        for path in chain(find_images(inputs), listed):
             if path not in known:
                 known.add(path)
                 yield path
@@ -175,7 +172,7 @@ def unfinished_shards(out: Folder, output_format: str, shards: Sequence[Shard], 
     remaining = [shard for shard in shards if f"{shard.name}.{output_format}" not in names]
     if retry:
         failed = {part.name for part in read_parts(out, output_format, done) if part.failures}
-        remaining += [replace(shard, again=True) for shard in done if shard.name in failed]
+        remaining += [replace(shard, retry_failures=True) for shard in done if shard.name in failed]
     return remaining
 
 
@@ -194,7 +191,7 @@ def read_parts(out: Folder, output_format: str, shards: Sequence[Shard]) -> Iter
         try:
             rows = read_rows(data, output_format, ["path", "count", "error"])
         except Exception as error:
-            raise ValueError(f"{out.where(file)}: is damaged ({error}); delete it and run this again") from None
+            raise ValueError(f"{out.address_of(file)}: is damaged ({error}); delete it and run this again") from None
         failures = [row for row in rows if row.get("error")]
         people = sum(row["count"] for row in rows if not row.get("error"))
         return Part(shard.name, len(rows), people, failures)

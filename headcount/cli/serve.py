@@ -59,7 +59,7 @@ def serve(
         keep: Hours for which the counts of a video are kept. Videos are deleted once counted, and photos are never
             written to disk.
     """
-    from headcount.server.service import KEY, LOOPBACK, ServeSettings, state_folder
+    from headcount.server.service import API_KEY_VARIABLE, LOOPBACK, ServeSettings, state_folder
 
     local = host in (*LOOPBACK, "::1")
     settings = ServeSettings(
@@ -68,17 +68,17 @@ def serve(
         precision=precision,
         state=str(state or state_folder()),
         project=str(project) if project else None,
-        hosts=(*LOOPBACK, *allow_host) if local or allow_host else (),
-        waiting=waiting,
-        body=round(max_body * 1e6),
-        video=round(max_video * 1e6),
-        megapixels=max_pixels,
-        seconds=max_seconds,
-        deadline=deadline,
-        keep=keep,
+        allowed_hosts=(*LOOPBACK, *allow_host) if local or allow_host else (),
+        max_pending=waiting,
+        max_body_bytes=round(max_body * 1e6),
+        max_video_bytes=round(max_video * 1e6),
+        max_megapixels=max_pixels,
+        max_video_seconds=max_seconds,
+        deadline_seconds=deadline,
+        keep_hours=keep,
     )
-    if not local and not os.environ.get(KEY):
-        print_message(f"anyone who can reach this port can use it; set {KEY} to require a key")
+    if not local and not os.environ.get(API_KEY_VARIABLE):
+        print_message(f"anyone who can reach this port can use it; set {API_KEY_VARIABLE} to require a key")
     return run_server(settings, host, port, workers)
 
 

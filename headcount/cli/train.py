@@ -86,7 +86,7 @@ def train_recipe(
 
 def fine_tune(start: Path, data: Path, out: Path | None, minutes: float, format: str, settings: Sequence[str]) -> int:
     """Fine-tune a model and print the errors before and after. Returns the exit code."""
-    from headcount.training.finetune import finetune
+    from headcount.training.finetuning import finetune
 
     report = finetune(data, out or Path("runs") / data.resolve().stem, start, minutes, format, settings)
     print(report.table())

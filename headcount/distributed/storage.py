@@ -1,9 +1,13 @@
-"""Files and folders on a disk or in an object store, by one set of names.
+"""Files and folders on a disk or in an object store, through one interface.
 
-What is unusual: what has "://" in it (s3://bucket/key, gs://, abfs://, file://) is an address, opened by pyarrow's file
-systems, or by fsspec's where pyarrow knows no such scheme; its key is taken as it is written, and accounts are found
-where those libraries look for them. Anything else is a path of this machine. A file appears under its name when it is
-whole, in either.
+A name with "://" (s3://bucket/key, gs://, abfs://, file://) is an address; anything else is a path on this machine.
+Addresses are opened by pyarrow's file systems, or by fsspec's if pyarrow does not know the scheme. Credentials come
+from where those libraries look for them. Keys are taken literally, and a file appears under its name only when it is
+complete.
+
+The module builds on pyarrow and not on fsspec alone, because Parquet needs pyarrow anyway and its S3, GCS and Azure
+clients need no further packages, while fsspec needs one per store. The code would be no shorter with fsspec: complete
+files, patterns and one-line errors are needed with either.
 """
 
 from __future__ import annotations
@@ -19,36 +23,44 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.request import url2pathname
 
 from headcount.io.files import single_line
 from headcount.io.images import IMAGE_SUFFIXES, MediaError, list_images
 
-LARGEST = 1 << 30  # bytes of a picture in an object store, which is read whole
-WILD = re.compile(r"[*?\[]")
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+MAX_IMAGE_BYTES = 1 << 30  # of an image in an object store, which is read whole
+WILDCARD = re.compile(r"[*?\[]")
+PARTIAL_SUFFIX = ".new"  # of a hidden file that is being written
 
 
 @dataclass(frozen=True)
 class Folder:
-    """A folder that need not be there yet: a path or an address. Names in it may have slashes."""
+    """A folder, which need not exist yet. Names of files in it may contain slashes.
+
+    Attributes:
+        address: a path or an address.
+    """
 
     address: str
 
-    def where(self, name: str) -> str:
+    def address_of(self, name: str) -> str:
+        """The path or address of a file in the folder."""
         return f"{self.address.rstrip('/')}/{name}"
 
-    def names(self, under: str = "") -> set[str]:
-        """Of the files right in the folder `under` this one, but hidden ones, which are drafts."""
-        from pyarrow.fs import FileSelector, FileType
+    def names(self, subfolder: str = "") -> set[str]:
+        """Names of the files directly in a subfolder, without hidden ones, which may be incomplete."""
+        from pyarrow.fs import FileType
 
-        system, path = located(self.where(under))
-        found = system.get_file_info(FileSelector(path.rstrip("/"), allow_not_found=True))
+        found = list_folder(self.address_of(subfolder))
         return {i.base_name for i in found if i.type == FileType.File and not i.base_name.startswith(".")}
 
     def read(self, name: str, start: int = 0, size: int | None = None) -> bytes | None:
-        """What is in a file, or `size` bytes of it from `start` on; None where there is no such file."""
-        system, path = located(self.where(name))
+        """The content of a file, or `size` bytes of it from `start` on; None if there is no such file."""
+        system, path = locate(self.address_of(name))
         try:
             with system.open_input_file(path) as file:
                 file.seek(start)
@@ -57,106 +69,118 @@ class Folder:
             return None
 
     def lines(self, name: str) -> Iterator[bytes]:
-        """Of a file that may be too large to be read at once."""
-        system, path = located(self.where(name))
+        """The lines of a file, which may be larger than the memory."""
+        system, path = locate(self.address_of(name))
         with system.open_input_stream(path) as stream:
             yield from io.BufferedReader(stream, 1 << 20)
 
-    def write(self, name: str, parts: bytes | Iterable[bytes]) -> None:
-        """Write a file whole: a reader, or a second writer of the same name, never sees half of it."""
-        system, path = located(self.where(name))
+    def write(self, name: str, content: bytes | Iterable[bytes]) -> None:
+        """Write a file. Neither readers nor other writers of the same name ever see a part of it."""
+        system, path = locate(self.address_of(name))
         folder, _, base = path.rpartition("/")
         system.create_dir(folder, recursive=True)
-        draft = f"{folder}/.{base}.{uuid.uuid4().hex}.new"
-        with system.open_output_stream(draft) as stream:
-            for part in [parts] if isinstance(parts, bytes) else parts:
-                stream.write(part)
-        system.move(draft, path)
-
-    def sweep(self, *folders: str) -> None:
-        """Delete the drafts of writers that were killed."""
-        from pyarrow.fs import FileSelector
-
-        for under in folders:
-            system, path = located(self.where(under))
-            for info in system.get_file_info(FileSelector(path.rstrip("/"), allow_not_found=True)):
-                if info.base_name.startswith(".") and info.base_name.endswith(".new"):
-                    system.delete_file(info.path)
+        partial = f"{folder}/.{base}.{uuid.uuid4().hex}{PARTIAL_SUFFIX}"
+        with system.open_output_stream(partial) as stream:
+            for chunk in [content] if isinstance(content, bytes) else content:
+                stream.write(chunk)
+        system.move(partial, path)
 
     def remove(self, name: str) -> None:
-        system, path = located(self.where(name))
+        """Delete a file, if it exists."""
+        system, path = locate(self.address_of(name))
         with contextlib.suppress(FileNotFoundError):
             system.delete_file(path)
+
+    def remove_partial_files(self, *subfolders: str) -> None:
+        """Delete what killed writers left behind."""
+        for subfolder in subfolders:
+            address = self.address_of(subfolder)
+            system, _ = locate(address)
+            for info in list_folder(address):
+                if info.base_name.startswith(".") and info.base_name.endswith(PARTIAL_SUFFIX):
+                    system.delete_file(info.path)
 
 
 def is_address(path: str) -> bool:
     return "://" in path
 
 
-def find(sources: Iterable[str]) -> Iterator[str]:
-    """The pictures in folders, that match patterns, or that are named, as absolute paths and addresses, sorted in each
-    source. A picture that is named and not there is given too, so that whoever reads it reports it. In an address *
-    also matches slashes. Raises MediaError where a folder or bucket cannot be listed, or holds no picture."""
+def find_images(sources: Iterable[str]) -> Iterator[str]:
+    """List the images in folders, matching patterns, or named directly.
+
+    Args:
+        sources: folders, patterns, files and addresses. In the pattern of an address, * also matches slashes.
+
+    Yields:
+        Absolute paths and addresses, sorted within each source. An image that is named but missing is included, so
+        that whoever reads it reports it.
+
+    Raises:
+        MediaError: a folder or bucket cannot be listed, or contains no image.
+    """
     for source in sources:
-        found = listed(source) if is_address(source) else here(source)
         empty = True
-        for path in found:
+        for path in remote_images(source) if is_address(source) else local_images(source):
             empty = False
             yield path
         if empty:
-            raise MediaError(f"{source}: no pictures there; give a folder, a pattern or --paths list.txt")
+            raise MediaError(f"{source}: no images found; give a folder, a pattern or --paths list.txt")
 
 
-def here(source: str) -> Iterator[str]:
-    """Absolute paths of the pictures that a path or pattern of this machine means."""
-    matched = sorted(glob.iglob(source, recursive=True)) if WILD.search(source) and not os.path.exists(source) else None
-    yield from (os.path.abspath(path) for path in list_images([source] if matched is None else matched))
+def local_images(source: str) -> Iterator[str]:
+    """Absolute paths of the images that a path or pattern of this machine means."""
+    sources = [source]
+    if WILDCARD.search(source) and not os.path.exists(source):
+        sources = sorted(glob.iglob(source, recursive=True))
+    yield from (os.path.abspath(path) for path in list_images(sources))
 
 
-def listed(address: str) -> Iterator[str]:
-    """Addresses of the pictures in a folder of an object store, or that match a pattern there, sorted; a file's own."""
+def remote_images(address: str) -> Iterator[str]:
+    """Addresses of the images in a folder of an object store, or matching a pattern there; or of a single file."""
     from pyarrow.fs import FileSelector, FileType
 
-    wild = WILD.search(address)
-    top = address[: address.rindex("/", 0, wild.start()) + 1] if wild else address
-    system, path = located(top)
-    root = top.rstrip("/")
+    wildcard = WILDCARD.search(address)
+    top = address[: address.rindex("/", 0, wildcard.start()) + 1] if wildcard else address
+    system, path = locate(top)
+    path, root = path.rstrip("/"), top.rstrip("/")
     try:
-        kind = None if wild else system.get_file_info(path.rstrip("/")).type
-        if kind == FileType.File or (kind == FileType.NotFound and is_picture(address)):
+        kind = None if wildcard else system.get_file_info(path).type
+        if kind == FileType.File or (kind == FileType.NotFound and is_image_name(address)):
             yield address
             return
-        found = system.get_file_info(FileSelector(path.rstrip("/"), recursive=True))
+        found = system.get_file_info(FileSelector(path, recursive=True))
     except (OSError, ValueError) as error:
         raise MediaError(f"{address}: cannot be listed ({single_line(error)})") from None
-    start = len(path.rstrip("/")) + 1
-    for name in sorted(info.path[start:] for info in found if info.type == FileType.File):
-        if is_picture(name) and (not wild or fnmatchcase(f"{root}/{name}", address)):
+    for name in sorted(info.path[len(path) + 1 :] for info in found if info.type == FileType.File):
+        if is_image_name(name) and (not wildcard or fnmatchcase(f"{root}/{name}", address)):
             yield f"{root}/{name}"
 
 
-def is_picture(name: str) -> bool:
+def is_image_name(name: str) -> bool:
     path = PurePosixPath(name)
     return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
 
 
-def read_list(file: Path) -> Iterator[str]:
-    """The paths and addresses in a text file, one a line; paths are made absolute."""
+def read_path_list(file: Path) -> Iterator[str]:
+    """The paths and addresses in a text file with one per line; paths become absolute."""
     with open(file, encoding="utf-8", errors="surrogateescape", newline="\n") as lines:
         for line in lines:
             if line := line.rstrip("\r\n"):
                 yield line if is_address(line) else os.path.abspath(line)
 
 
-def contents(address: str) -> bytes:
-    """The bytes of a picture at an address. Raises MediaError."""
+def read_image_file(address: str) -> bytes:
+    """The bytes of an image file at an address.
+
+    Raises:
+        MediaError: there is no such object, it cannot be read, or it is larger than MAX_IMAGE_BYTES.
+    """
     try:
-        system, path = located(address)
+        system, path = locate(address)
         with system.open_input_file(path) as file:
-            if file.size() > LARGEST:
-                raise MediaError(
-                    f"{address}: is {file.size() / 1e9:.1f} GB; give a picture of {LARGEST / 1e9:.1f} GB at most"
-                )
+            if file.size() > MAX_IMAGE_BYTES:
+                size, limit = file.size() / 1e9, MAX_IMAGE_BYTES / 1e9
+                raise MediaError(f"{address}: has {size:.1f} GB; give an image of at most {limit:.1f} GB")
             return file.read()
     except FileNotFoundError:
         raise MediaError(f"{address}: no such object; check the address") from None
@@ -164,8 +188,20 @@ def contents(address: str) -> bytes:
         raise MediaError(f"{address}: cannot be read ({single_line(error)})") from None
 
 
-def located(path: str) -> tuple[Any, str]:
-    """The pyarrow file system of a path or address, and its name there. Raises MediaError."""
+def list_folder(address: str) -> list[FileInfo]:
+    """The entries directly in a folder; none if it does not exist."""
+    from pyarrow.fs import FileSelector
+
+    system, path = locate(address)
+    return system.get_file_info(FileSelector(path.rstrip("/"), allow_not_found=True))
+
+
+def locate(path: str) -> tuple[FileSystem, str]:
+    """The pyarrow file system of a path or address, and the path in it.
+
+    Raises:
+        MediaError: the address cannot be opened.
+    """
     from pyarrow.fs import LocalFileSystem
 
     if not is_address(path):
@@ -174,20 +210,23 @@ def located(path: str) -> tuple[Any, str]:
     if scheme == "file":
         return LocalFileSystem(), os.path.abspath(url2pathname(rest))
     authority, _, key = rest.partition("/")
-    system, base = opened(f"{scheme}://{authority}")
+    system, base = open_file_system(f"{scheme}://{authority}")
     return system, f"{base.rstrip('/')}/{key}"
 
 
 @lru_cache
-def opened(root: str) -> tuple[Any, str]:
-    """The file system of s3://bucket, and what names in it begin with. Once a bucket: opening asks for its region."""
+def open_file_system(root: str) -> tuple[FileSystem, str]:
+    """The file system of an address such as s3://bucket, and the prefix of paths in it.
+
+    The result is kept, because opening a bucket asks the store for its region.
+    """
     from pyarrow import ArrowInvalid
     from pyarrow.fs import FileSystem
 
     try:
         try:
             return FileSystem.from_uri(root)
-        except ArrowInvalid:  # pyarrow knows no such scheme; fsspec may
+        except ArrowInvalid:  # pyarrow does not know the scheme; fsspec may
             return FileSystem.from_uri(f"fsspec+{root}")
-    except Exception as error:  # fsspec's file systems raise what they like
+    except Exception as error:  # fsspec's file systems raise errors of many types
         raise MediaError(f"{root}: cannot be opened ({single_line(error)})") from None

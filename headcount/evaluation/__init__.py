@@ -6,8 +6,8 @@ from headcount._lazy import lazy_names
 
 if TYPE_CHECKING:
     from headcount.evaluation.calibration import calibrate
-    from headcount.evaluation.evaluate import Report, evaluate
     from headcount.evaluation.metrics import CountMetrics
+    from headcount.evaluation.report import Report, evaluate
 
 __all__ = ["CountMetrics", "Report", "calibrate", "evaluate"]
 
@@ -15,8 +15,8 @@ __getattr__, __dir__ = lazy_names(
     __name__,
     {
         "CountMetrics": "headcount.evaluation.metrics",
-        "Report": "headcount.evaluation.evaluate",
+        "Report": "headcount.evaluation.report",
         "calibrate": "headcount.evaluation.calibration",
-        "evaluate": "headcount.evaluation.evaluate",
+        "evaluate": "headcount.evaluation.report",
     },
 )

@@ -29,7 +29,7 @@ BYTES = {
     "multiscale": (800, 410),
     "mcnn": (173, 91),
 }
-WIDEST = max(BYTES.values())  # is assumed of a model that does not say what it is
+WIDEST = max(BYTES.values())  # is assumed of a model without a figure of its own
 ONNX_RUNTIME = 2.2  # times as much: it keeps more maps at once
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ class VideoStream:
     Args:
         source: A path or an address.
         untrusted: Open only containers that hold their own data.
+        on_packet: Called for each packet that is read or decoded. What it raises ends the reading.
 
     Attributes:
         info: What the header states.
@@ -40,9 +41,10 @@ class VideoStream:
         MediaError: If it cannot be opened, or holds no video.
     """
 
-    def __init__(self, source: VideoSource, untrusted: bool = False):
+    def __init__(self, source: VideoSource, untrusted: bool = False, on_packet: Callable[[], None] = lambda: None):
         import av
 
+        self.on_packet = on_packet
         self.source, self.damaged, self.packets, self.end = source, 0, 0, 0.0
         options = SELF_CONTAINED if untrusted else {}
         try:
@@ -51,10 +53,11 @@ class VideoStream:
             )
         except (av.error.FFmpegError, OSError, ValueError) as error:
             raise unreadable_error(source) from error
-        if not self.container.streams.video:
+        streams = self.container.streams.video
+        if not streams or streams[0].codec_context is None:  # no video, or of a kind that cannot be decoded
             self.container.close()
             raise unreadable_error(source)
-        self.stream = self.container.streams.video[0]
+        self.stream = streams[0]
         self.stream.thread_type = "AUTO" if self.stream.duration or self.container.duration else "SLICE"
         self.info = header_info(self.container, self.stream, from_network=bool(url_scheme(source)))
 
@@ -73,6 +76,7 @@ class VideoStream:
         try:
             for packet in self.container.demux(self.stream):
                 if packet.size:
+                    self.on_packet()
                     self.packets += 1
                     yield packet
         except (av.error.FFmpegError, OSError):
@@ -84,6 +88,7 @@ class VideoStream:
 
         consecutive = 0
         for packet in packets:
+            self.on_packet()
             try:
                 frames = packet.decode()
                 consecutive = 0
@@ -127,13 +132,22 @@ class VideoStream:
             yield group, whole
 
 
-def file_frames(source: VideoSource, every: Every, untrusted: bool = False) -> Generator[Frame]:
+def file_frames(
+    source: VideoSource, every: Every, untrusted: bool = False, on_packet: Callable[[], None] = lambda: None
+) -> Generator[Frame]:
     """Yield the wanted frames of a file. Groups of pictures without a wanted frame are not decoded.
+
+    Args:
+        source: A path or an address.
+        every: Which frames are wanted.
+        untrusted: Open only containers that hold their own data.
+        on_packet: Called for each packet that is read or decoded, also between wanted frames. What it raises ends the
+            reading.
 
     Raises:
         MediaError: If there is no frame; after the last frame, if the file is truncated or damaged.
     """
-    with VideoStream(source, untrusted) as stream:
+    with VideoStream(source, untrusted, on_packet) as stream:
         reader = Reader(stream, every)
         yield from reader.frames()
         if not reader.index:

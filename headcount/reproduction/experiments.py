@@ -19,7 +19,7 @@ from torch.utils.data import default_collate
 
 from headcount.datasets import readers
 from headcount.datasets.sample import Sample
-from headcount.evaluation.evaluate import Report, evaluate
+from headcount.evaluation.report import Report, evaluate
 from headcount.inference.counter import Counter
 from headcount.inference.engines import TorchEngine
 from headcount.io.files import atomic_write

@@ -22,7 +22,7 @@ class ImageResult(TypedDict):
 
 
 class SplitResult(TypedDict):
-    """The parts that are used here of a `headcount.evaluation.evaluate.Report` as a dict."""
+    """The parts that are used here of a `headcount.evaluation.report.Report` as a dict."""
 
     mae: float
     rmse: float

@@ -1,21 +1,15 @@
-"""What the routes of the HTTP API share: the settings, the models, the line of pictures, the video jobs, the meter.
-
-What is unusual: a picture is dropped from the line when its deadline passes or its client goes, whichever is first.
-"""
+"""What the routes share: settings, models, the counting queue, video jobs, the project and the metrics."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import prometheus_client
-from prometheus_client.multiprocess import MultiProcessCollector
+from platformdirs import user_state_path
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
@@ -25,92 +19,69 @@ from headcount.inference.pretrained import WEIGHTS, find_model
 from headcount.inference.result import CountResult
 from headcount.io.images import image_size
 from headcount.regions.region import Region
-from headcount.server.batching import Pool
-from headcount.server.uploads import fence
-from headcount.server.video_jobs import Jobs, Runner
+from headcount.server.counting_queue import CountingQueue
+from headcount.server.errors import ApiError
+from headcount.server.job_runner import JobRunner
+from headcount.server.job_store import JobStore
+from headcount.server.metrics import Metrics
+from headcount.server.types import JsonObject
 
-METRICS = "PROMETHEUS_MULTIPROC_DIR"  # environment: where the processes of --workers add up their figures
-KEY = "HEADCOUNT_API_KEY"  # environment: the key that clients must give; no option, which other users could list
+# Environment variable with the key that clients must send. It is no command-line option: other users could list those.
+API_KEY_VARIABLE = "HEADCOUNT_API_KEY"
 LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
+WARM_UP_SIZE = (448, 448, 3)  # of the blank image that is counted before the first request
 
 
 @dataclass(frozen=True)
 class ServeSettings:
-    """What a server may do. model, engine, precision: as in counter.load. state: the folder of video jobs. project: a
-    folder of photos to annotate. hosts: names that a request may call this server by; empty: any. waiting: pictures
-    accepted and not done, 0 by what the engine counts together. body, video: bytes. megapixels: of a picture, and of a
-    video's frame. seconds: of a video. deadline: seconds in which a picture is counted. keep: hours that the rows of a
-    video are kept after it is counted."""
+    """What a server may do.
+
+    Attributes:
+        model: as in `load`.
+        engine: as in `load`.
+        precision: as in `load`.
+        state: the folder of the video jobs.
+        project: a folder of photos to annotate, or None.
+        allowed_hosts: names that requests may call this server by; empty means any.
+        max_pending: images accepted and not done; 0 means three batches of the engine.
+        max_body_bytes: largest request body, except for videos.
+        max_video_bytes: largest video.
+        max_megapixels: largest image, and largest frame of a video.
+        max_video_seconds: longest video.
+        deadline_seconds: how long an image may take before it is refused.
+        keep_hours: how long the rows of a video are kept after it was counted.
+    """
 
     model: str | None = None
     engine: str = "auto"
     precision: str = "auto"
     state: str = ""
     project: str | None = None
-    hosts: tuple[str, ...] = LOOPBACK
-    waiting: int = 0
-    body: int = 50_000_000
-    video: int = 2_000_000_000
-    megapixels: float = 100.0
-    seconds: float = 3600.0
-    deadline: float = 30.0
-    keep: float = 24.0
+    allowed_hosts: tuple[str, ...] = LOOPBACK
+    max_pending: int = 0
+    max_body_bytes: int = 50_000_000
+    max_video_bytes: int = 2_000_000_000
+    max_megapixels: float = 100.0
+    max_video_seconds: float = 3600.0
+    deadline_seconds: float = 30.0
+    keep_hours: float = 24.0
+
+    @property
+    def max_pixels(self) -> float:
+        return self.max_megapixels * 1e6
 
 
 def state_folder() -> Path:
-    """Where a program keeps what must outlive it: XDG_STATE_HOME/headcount, else ~/.local/state/headcount."""
-    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "headcount"
-
-
-class Refused(Exception):
-    """An answer that is an error: status, one line, headers."""
-
-    def __init__(self, status: int, reason: str, headers: dict[str, str] | None = None):
-        super().__init__(reason)
-        self.status, self.reason, self.headers = status, reason, headers or {}
-
-
-class Meter:
-    """What /metrics tells. One registry per app; several processes add up through files in PROMETHEUS_MULTIPROC_DIR."""
-
-    def __init__(self) -> None:
-        registry = prometheus_client.CollectorRegistry()
-        self.requests = prometheus_client.Counter(
-            "headcount_requests", "requests answered", ["method", "path", "status"], registry=registry
-        )
-        self.latency = prometheus_client.Histogram(
-            "headcount_request_seconds", "from request to answer", ["path"], registry=registry
-        )
-        self.waiting = prometheus_client.Gauge(
-            "headcount_waiting", "pictures accepted and not done", registry=registry, multiprocess_mode="livesum"
-        )
-        self.pictures = prometheus_client.Counter(
-            "headcount_pictures", "pictures and frames counted", registry=registry
-        )
-        self.people = prometheus_client.Counter("headcount_people", "people counted in them", registry=registry)
-        self.errors = prometheus_client.Counter("headcount_errors", "answers of 400 and more", registry=registry)
-        self.registry = registry
-
-    def counted(self, result: CountResult) -> None:
-        self.pictures.inc()
-        self.people.inc(max(result.count, 0.0))
-
-    def answered(self, method: str, path: str, status: int, seconds: float) -> None:
-        self.requests.labels(method, path, status).inc()
-        self.latency.labels(path).observe(seconds)
-        if status >= 400:
-            self.errors.inc()
-
-    def text(self) -> bytes:
-        registry = self.registry
-        if METRICS in os.environ:
-            registry = prometheus_client.CollectorRegistry()
-            MultiProcessCollector(registry)
-        return prometheus_client.generate_latest(registry)
+    """Where video jobs are kept by default; on Linux XDG_STATE_HOME/headcount or ~/.local/state/headcount."""
+    return user_state_path("headcount")
 
 
 class Models:
-    """The models that clients may name, opened when they are first asked for."""
+    """The models that clients may name. Each is opened when it is first asked for.
+
+    Attributes:
+        default: name of the model that counts if a request names none.
+    """
 
     def __init__(self, settings: ServeSettings):
         self.settings = settings
@@ -122,24 +93,28 @@ class Models:
 
     def open(self, path: Path) -> Counter:
         counter = load(path, self.settings.engine, self.settings.precision)
-        return replace(counter, max_pixels=round(self.settings.megapixels * 1e6))
+        return replace(counter, max_pixels=round(self.settings.max_pixels))
 
     @property
     def names(self) -> list[str]:
         return [self.default, *(name for name in self.files if name != self.default)]
 
     def get(self, name: str | None) -> Counter:
-        """Raises Refused for a name that is none of `names`."""
+        """The counter of a model; None takes the default.
+
+        Raises:
+            ApiError: there is no such model.
+        """
         name = name or self.default
         if name not in self.names:
-            raise Refused(404, f"no model {name[:80]!r}; there are: {', '.join(self.names)}")
+            raise ApiError(404, f"no model {name[:80]!r}; available: {', '.join(self.names)}")
         with self.lock:
             if name not in self.counters:
                 self.counters[name] = self.open(self.files[name])
             return self.counters[name]
 
-    def facts(self) -> list[dict]:
-        """What each model says of itself."""
+    def facts(self) -> list[JsonObject]:
+        """What each model says of itself, for GET /v1/models."""
         metas = [self.get(name).engine.meta for name in self.names]
         return [
             {
@@ -155,72 +130,89 @@ class Models:
 
 
 class Service:
-    """What the routes share: settings, models, the pool that counts, the jobs, the project, the meter."""
+    """The objects behind the routes of one application.
+
+    Raises:
+        ValueError: the model, the project or the state folder cannot be used; one line.
+    """
 
     def __init__(self, settings: ServeSettings):
         self.settings = settings
-        self.meter = Meter()
+        self.metrics = Metrics()
         self.models = Models(settings)
         self.project = Project(settings.project) if settings.project else None
-        self.pool = Pool(settings.waiting)
-        self.meter.waiting.set_function(lambda: self.pool.accepted) if METRICS not in os.environ else None
-        fence()
-        self.jobs = Jobs(Path(settings.state), keep_hours=settings.keep)
-        self.runner = Runner(self.jobs, self.count_frame, settings.seconds)
+        self.queue = CountingQueue(settings.max_pending)
+        self.jobs = JobStore(Path(settings.state), settings.keep_hours)
+        self.runner = JobRunner(self.jobs, self.count_frame, settings.max_video_seconds)
 
     def start(self) -> None:
-        side = 448
-        self.models.get(None).count(np.zeros((side, side, 3), np.uint8))  # the first inference is slow
+        """Count a blank image, since the first inference is slow, and start counting video jobs."""
+        self.models.get(None).count(np.zeros(WARM_UP_SIZE, np.uint8))
         self.runner.start()
 
     def stop(self) -> None:
+        """Finish what was accepted; video jobs resume at the next start."""
         self.runner.stop()
-        self.pool.close()
+        self.queue.close()
 
     def ready(self) -> bool:
-        return self.pool.alive and self.runner.alive
+        return self.queue.alive and self.runner.alive
 
-    def count_frame(self, image: np.ndarray, regions: tuple[Region, ...], model: str) -> CountResult:
-        """One frame of a video, for the runner's thread."""
-        result = self.pool.submit(self.models.get(model), image, regions, patient=True).result()
-        self.meter.counted(result)
+    def count_frame(self, frame: np.ndarray, regions: tuple[Region, ...], model: str) -> CountResult:
+        """Count one frame of a video; waits for the result."""
+        result = self.queue.submit_frame(self.models.get(model), frame, regions).result()
+        self.metrics.record_result(result)
         return result
 
     async def count(
         self, request: Request, body: bytes, model: str | None, scale: float, regions: tuple[Region, ...]
     ) -> CountResult:
-        """Raises Refused where there is no room, no time, nobody to answer, or nothing to count."""
+        """Count the image of a request.
+
+        Raises:
+            ApiError: no such model, an image that is too large, the deadline passed, or the client disconnected.
+            QueueFullError: too many images wait.
+            ValueError: the image or a region cannot be used.
+        """
         counter = await run_in_threadpool(self.models.get, model)
         self.check_size(body)
-        future = self.pool.submit(counter, body, regions, scale)
-        result = await self.until_gone(request, future)
-        self.meter.counted(result)
+        result = await self.wait_for(request, self.queue.submit(counter, body, regions, scale))
+        self.metrics.record_result(result)
         return result
 
     def check_size(self, body: bytes) -> None:
         width, height = image_size(body)
-        if width * height > self.settings.megapixels * 1e6:
-            size = f"{width}x{height} is {width * height / 1e6:.4g} megapixels"
-            raise Refused(413, f"{size}, over this server's limit of {self.settings.megapixels:g}; shrink it")
+        if width * height > self.settings.max_pixels:
+            raise ApiError(
+                413,
+                f"the image has {width}x{height} pixels, {width * height / 1e6:.4g} megapixels; this server's limit is"
+                f" {self.settings.max_megapixels:g}; resize it",
+            )
 
-    async def until_gone(self, request: Request, future: Future) -> Any:
-        """The future's result, unless the deadline passes or the client goes first: then it is cancelled."""
-        answer = asyncio.wrap_future(future)
-        gone = asyncio.create_task(disconnected(request))
+    async def wait_for(self, request: Request, future: Future[CountResult]) -> CountResult:
+        """The future's result. If the deadline passes or the client disconnects first, the future is cancelled.
+
+        Raises:
+            ApiError: the deadline passed, or the client disconnected.
+        """
+        result = asyncio.wrap_future(future)
+        disconnect = asyncio.create_task(disconnected(request))
+        either: set[asyncio.Future[CountResult] | asyncio.Task[None]] = {result, disconnect}
+        deadline = self.settings.deadline_seconds
         try:
-            await asyncio.wait({answer, gone}, timeout=self.settings.deadline, return_when=asyncio.FIRST_COMPLETED)
-            if answer.done():
-                return answer.result()
-            if gone.done():
-                raise Refused(499, "the client has gone")
-            raise Refused(504, f"not counted within {self.settings.deadline:g} seconds; send a smaller picture")
+            await asyncio.wait(either, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)
+            if result.done():
+                return result.result()
+            if disconnect.done():
+                raise ApiError(499, "the client disconnected")
+            raise ApiError(504, f"not counted within {deadline:g} seconds; send a smaller image")
         finally:
-            gone.cancel()
-            if not answer.done():
-                answer.cancel()  # and with it the picture, if it is still waiting
+            disconnect.cancel()
+            if not result.done():
+                result.cancel()  # the image leaves the queue, if it still waits
 
 
 async def disconnected(request: Request) -> None:
-    """Returns when the client has gone; the body was read before."""
+    """Return when the client has disconnected. The body must have been read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

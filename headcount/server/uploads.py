@@ -1,69 +1,93 @@
-"""Which uploads are videos that may be opened: what they begin with, how long they are, how large their frames.
-
-What is unusual: FFmpeg reads playlists, which name other files and addresses. None is given to it, and while a server
-runs it may open nothing but a file of the containers below.
-"""
+"""Request bodies: the file itself, or a form with the file and its regions."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from headcount.io.images import MediaError
-from headcount.io.video import open_capture, probe
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
 
-TS_PACKET = 188  # bytes, of an MPEG transport stream: each begins with G
+from headcount.regions.region import Region, parse_regions
+from headcount.server.errors import ApiError
+from headcount.server.types import JsonObject
 
-# How the files begin that are given to FFmpeg: (offset, bytes). Playlists, which name other files and addresses, are
-# text and begin otherwise.
-CONTAINERS = (
-    (4, b"ftyp"),  # MP4, MOV
-    (4, b"moov"),
-    (4, b"mdat"),
-    (4, b"wide"),
-    (0, b"\x1a\x45\xdf\xa3"),  # WebM, MKV
-    (8, b"AVI "),
-    (0, b"\x00\x00\x01\xba"),  # MPEG programme stream
-    (0, b"\x00\x00\x01\xb3"),
-    (0, b"FLV\x01"),
-    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11"),  # ASF, WMV
-)
-# What FFmpeg may open in a process that reads uploads: these containers, and no address.
-FENCE = (
-    "OPENCV_FFMPEG_CAPTURE_OPTIONS",
-    "protocol_whitelist;file|format_whitelist;mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf",
-)
+CHUNK_BYTES = 1 << 20
+MAX_FIELD_BYTES = 2_000_000  # of a form field, such as the regions
 
 
-class VideoRefused(ValueError):
-    """An upload that is not counted: why, in one line."""
+@dataclass(frozen=True)
+class Upload:
+    """The content of a request body, while it is received.
+
+    Attributes:
+        chunks: the file.
+        name: the file name that the client gave, without folders.
+        regions_text: content of a regions file, or None.
+    """
+
+    chunks: AsyncIterator[bytes]
+    name: str = "video"
+    regions_text: str | None = None
+
+    def regions(self) -> tuple[Region, ...]:
+        """Raises RegionError for regions that cannot be used."""
+        return tuple(parse_regions(self.regions_text.encode())) if self.regions_text else ()
 
 
-def check_video(path: Path, max_seconds: float, max_pixels: float) -> None:
-    """Refuse an upload that is none of the containers above, is too long, or has frames too large. Raises VideoRefused
-    or MediaError, one line."""
-    import cv2
+@contextlib.asynccontextmanager
+async def open_upload(request: Request) -> AsyncIterator[Upload]:
+    """The upload in a request body.
 
-    with open(path, "rb") as stream:
-        head = stream.read(2 * TS_PACKET)
-    container = any(head[at : at + len(magic)] == magic for at, magic in CONTAINERS)
-    if not container and not (head[:1] == head[TS_PACKET : TS_PACKET + 1] == b"\x47"):
-        raise VideoRefused("not a video that is read here; send MP4, MOV, WebM, MKV, AVI, MPEG, FLV or WMV")
-    try:
-        info = probe(path)
-    except MediaError as error:
-        raise VideoRefused(str(error).replace(str(path), "video")) from None
-    if info.seconds > max_seconds:
-        raise VideoRefused(f"{info.seconds:.0f} seconds, over this server's limit of {max_seconds:g}; cut it")
-    video = open_capture(path)
-    try:
-        width, height = (int(video.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
-    finally:
-        video.release()
-    if width * height > max_pixels:
-        raise VideoRefused(f"frames of {width}x{height} are over this server's limit; shrink it")
+    Raises:
+        ApiError: a form without the part `file`.
+    """
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        yield Upload(request.stream())
+        return
+    async with request.form(max_files=1, max_fields=8, max_part_size=MAX_FIELD_BYTES) as form:
+        file, regions = form.get("file"), form.get("regions")
+        if not isinstance(file, UploadFile):
+            raise ApiError(422, "the form has no file; send it as the part 'file'")
+        text = regions if isinstance(regions, str) and regions.strip() else None
+        yield Upload(read_chunks(file), Path(file.filename or "video").name[:200], text)
 
 
-def fence() -> None:
-    """From now on FFmpeg opens nothing in this process but a file of those containers."""
-    os.environ[FENCE[0]] = FENCE[1]
+async def read_chunks(file: UploadFile) -> AsyncIterator[bytes]:
+    while chunk := await file.read(CHUNK_BYTES):
+        yield chunk
+
+
+async def read_upload(request: Request) -> tuple[bytes, tuple[Region, ...]]:
+    """The file and the regions of a request body."""
+    async with open_upload(request) as upload:
+        body = b"".join([chunk async for chunk in upload.chunks])
+        return body, upload.regions()
+
+
+async def save_upload(request: Request, target: Path) -> Upload:
+    """Write the file of a request body to `target`, if its regions are valid. The chunks are then used up."""
+    async with open_upload(request) as upload:
+        upload.regions()
+        with open(target, "wb") as stream:
+            async for chunk in upload.chunks:
+                await run_in_threadpool(stream.write, chunk)
+        return upload
+
+
+def body_schema(kind: str) -> JsonObject:
+    """The OpenAPI description of a request body; `kind`: photo or video."""
+    file = {"type": "string", "format": "binary"}
+    form = {
+        "type": "object",
+        "required": ["file"],
+        "properties": {
+            "file": {**file, "description": f"the {kind}"},
+            "regions": {"type": "string", "description": "named polygons: the content of a regions file"},
+        },
+    }
+    content = {"multipart/form-data": {"schema": form}, "application/octet-stream": {"schema": file}}
+    return {"requestBody": {"required": True, "content": content}}

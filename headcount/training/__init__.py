@@ -16,7 +16,7 @@ from headcount._lazy import lazy_names
 
 if TYPE_CHECKING:
     from headcount.training.config import TrainConfig, TrainError, load_recipe
-    from headcount.training.finetune import finetune
+    from headcount.training.finetuning import finetune
     from headcount.training.trainer import train
 
 __all__ = ["TrainConfig", "TrainError", "finetune", "load_recipe", "train"]
@@ -26,7 +26,7 @@ __getattr__, __dir__ = lazy_names(
     {
         "TrainConfig": "headcount.training.config",
         "TrainError": "headcount.training.config",
-        "finetune": "headcount.training.finetune",
+        "finetune": "headcount.training.finetuning",
         "load_recipe": "headcount.training.config",
         "train": "headcount.training.trainer",
     },

@@ -193,8 +193,11 @@ def override(config: TrainConfig, assignments: Sequence[str]) -> TrainConfig:
         table = values
         for part in path:
             table = table[part] if isinstance(table.get(part), dict) else {}
-        if not equals or name not in table:
-            raise TrainError(f"--set {assignment}: no such setting; write key=value, for example steps=1000")
+        if not equals:
+            raise TrainError(f"--set {assignment}: write key=value, for example steps=1000")
+        if name not in table:
+            known = f"; known: {', '.join(sorted(table))}" if table else ""
+            raise TrainError(f"--set {assignment}: no such setting{known}")
         try:
             table[name] = tomllib.loads(f"value = {text}")["value"]
         except tomllib.TOMLDecodeError:

@@ -9,6 +9,7 @@ import pytest
 
 from headcount.cli import main, options
 from headcount.cli.app import app
+from headcount.datasets.registry import FORMATS
 from headcount.inference.engines import ENGINES, PRECISIONS
 
 COMMANDS = {
@@ -97,3 +98,8 @@ finally:
     loaded = set(done.stderr.split())
     assert done.returncode == 0 and "cyclopts" in loaded
     assert not loaded & NOT_FOR_HELP
+
+
+def test_convert_names_every_format(help_text):
+    words = set(help_text("convert").replace("│", " ").replace(",", " ").replace(".", " ").split())
+    assert set(FORMATS) <= words, f"name {sorted(set(FORMATS) - words)} in headcount/cli/datasets.py"

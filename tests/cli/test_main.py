@@ -161,7 +161,7 @@ def test_a_file_that_is_not_a_model(run, photos):
     assert code == 2 and "crowd.png" in err and "Traceback" not in err
 
 
-def test_evaluate(run, tmp_path, model):
+def test_report(run, tmp_path, model):
     factory.csv_table(tmp_path, splits=("test", "test"))
     table = next(tmp_path.glob("*.csv"))
     files = ["--json", tmp_path / "report.json", "--csv", tmp_path / "rows.csv"]

@@ -1,6 +1,6 @@
-"""matlab.py against scipy, which writes the files here and reads them too; a damaged one never takes the process along.
+"""The .mat reader agrees with scipy's, and damaged files raise exceptions.
 
-Where MATLAB stored whole numbers in fewer bytes than their class has, scipy gives the smaller type, and ours the class.
+If MATLAB stored whole numbers in fewer bytes than their class has, scipy returns the smaller type, headcount the class.
 """
 
 import numpy as np
@@ -19,39 +19,39 @@ VARIABLES = {
     "one": np.float32(2.5),
     "cells": CELL,
     "info": {"location": np.eye(3), "number": 3, "deeper": {"x": np.arange(3)}},
-    "name": "a text, which is not read",
+    "name": "text is not read",
 }
 
 
-def assert_same(ours, theirs):
-    assert ours.shape == theirs.shape and ours.dtype.names == theirs.dtype.names
-    for name in ours.dtype.names or ():
-        for one, other in zip(ours[name].ravel(), theirs[name].ravel(), strict=True):
+def assert_same(found, expected):
+    assert found.shape == expected.shape and found.dtype.names == expected.dtype.names
+    for name in found.dtype.names or ():
+        for one, other in zip(found[name].ravel(), expected[name].ravel(), strict=True):
             assert_same(one, other)
-    if ours.dtype == object:
-        for one, other in zip(ours.ravel(), theirs.ravel(), strict=True):
+    if found.dtype == object:
+        for one, other in zip(found.ravel(), expected.ravel(), strict=True):
             assert_same(one, other)
-    elif not ours.dtype.names:
-        assert ours.dtype.kind in "fiu" and np.array_equal(ours, theirs)
+    elif not found.dtype.names:
+        assert found.dtype.kind in "fiu" and np.array_equal(found, expected)
 
 
 @pytest.mark.parametrize("compressed", [False, True])
-def test_variables_are_as_scipy_gives_them(tmp_path, compressed):
+def test_variables_agree_with_scipy(tmp_path, compressed):
     savemat(tmp_path / "all.mat", VARIABLES, do_compression=compressed)
-    ours, theirs = matlab.load(tmp_path / "all.mat"), loadmat(tmp_path / "all.mat")
-    assert set(ours) == set(VARIABLES) - {"name"}
-    for name, array in ours.items():
-        assert_same(array, theirs[name])
+    found, expected = matlab.load(tmp_path / "all.mat"), loadmat(tmp_path / "all.mat")
+    assert set(found) == set(VARIABLES) - {"name"}
+    for name, array in found.items():
+        assert_same(array, expected[name])
 
 
-def test_every_annotation_of_the_real_sets_is_as_scipy_gives_it(shared):
+def test_annotations_of_the_real_sets_agree_with_scipy(shared):
     for file in sorted((shared / "data").rglob("*.mat"))[::40]:
-        theirs = loadmat(file)
+        expected = loadmat(file)
         for name, array in matlab.load(file).items():
-            assert_same(array, theirs[name])
+            assert_same(array, expected[name])
 
 
-def test_a_file_cut_anywhere_is_an_error_or_less_variables(tmp_path):
+def test_a_truncated_file_is_an_error_or_has_fewer_variables(tmp_path):
     savemat(tmp_path / "all.mat", VARIABLES)
     content = (tmp_path / "all.mat").read_bytes()
     for end in range(0, len(content), 7):
@@ -62,8 +62,8 @@ def test_a_file_cut_anywhere_is_an_error_or_less_variables(tmp_path):
             assert str(error) and "\n" not in str(error)
 
 
-def test_what_unpacks_to_very_much_and_cells_without_end_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(matlab, "LARGEST", 1_000_000)
+def test_decompression_bombs_and_deeply_nested_cells_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(matlab, "MAX_BYTES", 1_000_000)
     savemat(tmp_path / "bomb.mat", {"zeros": np.zeros((1000, 1000))}, do_compression=True)
     assert (tmp_path / "bomb.mat").stat().st_size < 20_000
     with pytest.raises(ValueError, match="cut short or too large"):
@@ -78,7 +78,7 @@ def test_what_unpacks_to_very_much_and_cells_without_end_are_refused(tmp_path, m
         matlab.load(tmp_path / "deep.mat")
 
 
-def test_version_73_is_said(tmp_path):
+def test_version_73_is_not_implemented_here(tmp_path):
     (tmp_path / "new.mat").write_bytes(b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM" + b"\x89HDF")
     with pytest.raises(NotImplementedError, match=r"7\.3"):
         matlab.load(tmp_path / "new.mat")

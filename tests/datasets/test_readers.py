@@ -1,5 +1,7 @@
-"""points.py and tables.py: every format as it lies on disk, splits, round trips, and what a bad file says."""
+"""Reading and writing: published sets, tables, splits, round trips, and the messages about bad files."""
 
+import doctest
+import importlib
 import json
 import random
 import subprocess
@@ -10,7 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import dataset_factory as factory
+from helpers.annotated_images import matlab_73
 
+import headcount.datasets
 from headcount.datasets import splits
 from headcount.datasets.annotations import PointsError
 from headcount.datasets.readers import read, write
@@ -89,11 +93,11 @@ def test_worldexpo_reads_matlab_73(tmp_path):
     truth = factory.worldexpo(tmp_path)["test"]
     for name, heads in truth.items():
         stored = heads if len(heads) else np.zeros((0, 0))
-        factory.matlab_73(tmp_path / f"test_label/{name[:6]}/{name}.mat", point_position=stored)
+        matlab_73(tmp_path / f"test_label/{name[:6]}/{name}.mat", point_position=stored)
     assert all(same(sample, truth[sample.name]) for sample in read(tmp_path, "worldexpo", "test"))
 
 
-# Formats of one's own
+# Tables
 
 
 def test_csv_splits(tmp_path):
@@ -104,12 +108,12 @@ def test_csv_splits(tmp_path):
         assert len(test) == 2 and all(same(sample, truth["test"][sample.name]) for sample in test)
         train, val = (counts(read(root, "csv", split)) for split in ("train", "val"))
         assert len(val) == 1 and {**train, **val} == counts(read(root, "csv", "trainval"))
-        assert {**train, **val}["a"] == 0  # an image without people
+        assert {**train, **val}["a"] == 0  # without people
     with pytest.raises(PointsError, match=r"no images in split 'night' \(marked: test, train\)"):
         read(tmp_path, "csv", "night")
 
 
-def test_a_val_of_one_s_own_is_kept(tmp_path):
+def test_a_marked_val_is_kept(tmp_path):
     factory.csv_table(tmp_path, splits=["train", "train", "val", "test"])
     assert counts(read(tmp_path, "csv", "train")) == {"a": 0, "b": 1}
     assert counts(read(tmp_path, "csv", "val")) == {"c": 2}
@@ -128,7 +132,7 @@ def test_a_file_per_split(tmp_path):
     (tmp_path / "points.csv").rename(tmp_path / "train.csv")
     (tmp_path / "test.csv").write_text("image,x,y\nb.jpg,1,2\n")
     train, val = ({sample.image for sample in read(tmp_path, "csv", split)} for split in ("train", "val"))
-    assert (len(train), len(val)) == (1, 1) and not train & val  # without a val.csv a tenth of train is held out
+    assert (len(train), len(val)) == (1, 1) and not train & val  # a tenth of train, since there is no val.csv
     assert len(read(tmp_path, "csv", "test")) == 1
     (tmp_path / "val.csv").write_text("image,x,y\nb.jpg,1,2\n")
     assert len(read(tmp_path, "csv", "train")) == 2 and len(read(tmp_path, "csv", "val")) == 1
@@ -153,7 +157,7 @@ def test_coco_of_a_labelling_tool(tmp_path):
 @pytest.mark.parametrize("format", ["csv", "json", "coco"])
 def test_round_trip(tmp_path, format):
     factory.worldexpo(tmp_path)
-    samples = read(tmp_path, "worldexpo", "test")  # rois, scenes, and images without people
+    samples = read(tmp_path, "worldexpo", "test")  # with regions, scenes, and images without people
     if format == "csv":
         samples = [Sample(s.image, s.points, None, s.scene) for s in samples]
     write(samples, tmp_path / f"out.{format}", format)
@@ -173,7 +177,7 @@ def test_written_files_move_with_their_images(tmp_path):
     assert counts(read(tmp_path / "moved/points.json", "json", "all")) == {"IMG_1": 4, "IMG_2": 1}
 
 
-def test_coco_has_what_other_tools_ask_for(tmp_path):
+def test_coco_has_the_fields_that_other_tools_need(tmp_path):
     factory.shanghaitech(tmp_path)
     write(read(tmp_path, "shanghaitech", "test"), tmp_path / "coco.json", "coco")
     data = json.loads((tmp_path / "coco.json").read_text())
@@ -215,7 +219,7 @@ def damage(path: Path, content: bytes | None) -> None:
         ("ground-truth/GT_IMG_2.mat", b"", "GT_IMG_2.mat: damaged .mat file"),
         ("ground-truth/GT_IMG_2.mat", None, "IMG_2.jpg: has no annotation"),
         ("images/IMG_2.jpg", None, "GT_IMG_2.mat: has no image"),
-        ("images/IMG_2.jpg", b"not a picture", "IMG_2.jpg"),
+        ("images/IMG_2.jpg", b"not an image", "IMG_2.jpg"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, file, content, says):
@@ -223,10 +227,10 @@ def test_a_bad_file_is_named(tmp_path, file, content, says):
     damage(tmp_path / "train_data" / file, content)
     with pytest.raises(PointsError, match=says) as caught:
         read(tmp_path, "shanghaitech", "trainval")
-    assert "\n" not in str(caught.value) and ";" in str(caught.value)  # one line, with what to do
+    assert "\n" not in str(caught.value) and ";" in str(caught.value)  # one line that says what to do
 
 
-def test_another_set_s_mat_is_named(tmp_path):
+def test_a_mat_of_another_data_set_is_named(tmp_path):
     factory.ucf_cc_50(tmp_path)
     factory.shanghaitech_mat(tmp_path / "7_ann.mat", np.ones((1, 2)))
     with pytest.raises(PointsError, match="7_ann.mat: not an annotation of this data set"):
@@ -255,7 +259,7 @@ def test_another_set_s_mat_is_named(tmp_path):
             '{"images": [{"id": 1, "file_name": "a.jpg"}],'
             '"categories": [{"id": 1, "keypoints": ["head"]}],'
             '"annotations": [{"id": 7, "image_id": 1, "category_id": 1}]}',
-            "7 has no labelled keypoint",
+            "7 has no labeled keypoint",
         ),
     ],
 )
@@ -276,7 +280,7 @@ def test_a_bad_table_is_named(tmp_path, name, content, says):
         ("worldexpo", "train", "no such folder"),
     ],
 )
-def test_a_wrong_word_is_answered(tmp_path, format, split, says):
+def test_a_wrong_argument_is_answered_with_the_right_ones(tmp_path, format, split, says):
     factory.shanghaitech(tmp_path)
     with pytest.raises(PointsError, match=says):
         read(tmp_path, format, split)
@@ -292,9 +296,11 @@ def test_writing_what_cannot_be_written(tmp_path):
 
 
 def test_reading_csv_starts_light():
-    """Counting never loads torch or scipy; neither does the annotation room until a .mat is opened."""
-    code = "import sys, headcount.datasets.readers; sys.exit(bool({'torch', 'scipy', 'h5py'} & set(sys.modules)))"
-    assert subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2]).returncode == 0
+    """No format loads its library before a file of it is opened."""
+    code = "import sys, headcount.datasets.readers; print(*{name.split('.')[0] for name in sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], capture_output=True, text=True)
+    loaded = set(done.stdout.split())
+    assert "headcount" in loaded and not {"torch", "scipy", "h5py", "defusedxml", "yaml"} & loaded
 
 
 # The real sets
@@ -330,7 +336,7 @@ def test_totals(shared, folder, format, split, expected):
         ("B", 40, set()),
     ],
 )
-def test_validation_lists_are_chosen_as_their_heads_say(shared, part, groups, never):
+def test_validation_lists_are_chosen_as_their_comments_say(shared, part, groups, never):
     excluded = set(splits.split_list("shanghaitech_part_A_excluded")) if part == "A" else set()
     size = counts(read(shared / f"data/shanghaitech/part_{part}", "shanghaitech", "trainval"))
     order = sorted(size.keys() - excluded, key=lambda name: (size[name], int(name[4:])))
@@ -340,15 +346,15 @@ def test_validation_lists_are_chosen_as_their_heads_say(shared, part, groups, ne
     assert set(chosen) == set(splits.split_list(f"shanghaitech_part_{part}_val"))
 
 
-def test_folds_are_chosen_as_their_head_says():
+def test_folds_are_chosen_as_their_comments_say():
     names = [str(number) for number in range(1, 51)]
     random.Random(0).shuffle(names)
     expected = {name: f"fold{place // 10 + 1}" for place, name in enumerate(names)}
     assert {name: fold for fold, name in map(str.split, splits.split_list("ucf_cc_50_folds"))} == expected
 
 
-def test_no_excluded_photo_is_seen_before_the_test(shared):
-    """The eight train images that show a test photo are in neither train nor val, and are in trainval."""
+def test_no_photo_of_the_test_split_is_trained_on(shared):
+    """The eight training images that show a test photo are in trainval, but in neither train nor val."""
     root = shared / "data/shanghaitech/part_A"
     excluded = set(splits.split_list("shanghaitech_part_A_excluded"))
     seen = {sample.name for split in ("train", "val") for sample in read(root, "shanghaitech", split)}
@@ -356,3 +362,19 @@ def test_no_excluded_photo_is_seen_before_the_test(shared):
     assert "IMG_121" in excluded and not seen & excluded and seen | excluded == whole
     pair = [root / "train_data/images/IMG_121.jpg", root / "test_data/images/IMG_98.jpg"]
     assert pair[0].read_bytes() == pair[1].read_bytes()
+
+
+# The public package
+
+
+def test_the_example_of_the_package_runs():
+    results = doctest.testmod(headcount.datasets)
+    assert results.attempted > 5 and results.failed == 0
+
+
+@pytest.mark.parametrize("name", headcount.datasets.__all__)
+def test_public_names_are_no_modules(name):
+    """A submodule of the same name would replace a function as soon as it is imported."""
+    for module in Path(headcount.datasets.__file__).parent.glob("*.py"):
+        importlib.import_module(f"headcount.datasets.{module.stem}")
+    assert callable(getattr(headcount.datasets, name))

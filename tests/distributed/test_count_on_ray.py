@@ -1,4 +1,4 @@
-"""Counting on a cluster: a real Ray of two workers, real pictures, real signals."""
+"""Counting on a real Ray cluster of two workers, with real images and signals."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from headcount.cli import main
 from headcount.cli.options import CountOptions, RayOptions
 
 pytest.importorskip("pyarrow", reason="counting on many machines needs: pip install '.[ray]'")
-from headcount.cli import ray_plan  # noqa: E402
-from headcount.distributed import worker  # noqa: E402
-from headcount.distributed.storage import Folder  # noqa: E402
+from headcount.cli import ray_plan
+from headcount.distributed.storage import Folder
+from headcount.distributed.worker import Worker, WorkerConfig, read_note, read_rows, write_note
 
 BROKEN = ("broken.jpg", "cut.png", "empty.png")
-SCALE = 2  # a few milliseconds each
-MARK = f"HEADCOUNT_TEST_CLUSTER={os.getpid()}"  # in the environment of all its processes
+SCALE = 2  # makes an image take a few milliseconds
+MARK = f"HEADCOUNT_TEST_CLUSTER={os.getpid()}"  # in the environment of all processes of the cluster
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def model(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """57 pictures of 1 to 57 white dots, and three that cannot be read."""
+    """57 images with 1 to 57 white dots, and three files that cannot be read."""
     folder = tmp_path_factory.mktemp("photos")
     for people in range(1, 58):
         Image.fromarray(tiny_onnx.dots(people, 480, 640)).save(folder / f"{people:02d}.png")
@@ -46,14 +46,14 @@ def photos(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(photos, model):
-    """path -> count, by one Counter; None of what cannot be read."""
+    """path -> count by one Counter; None for unreadable files."""
     results = load(model).count_many(sorted(photos.iterdir()), scale=SCALE)
     return {result.path: result.to_dict()["count"] for result in results}
 
 
 @pytest.fixture(scope="module")
 def cluster():
-    """The address of a Ray of two workers; none of its processes is left behind."""
+    """The address of a Ray cluster with two CPUs, all of whose processes end with the tests."""
     pytest.importorskip("ray", reason="counting on many machines needs: pip install '.[ray]'")
     from ray.cluster_utils import Cluster
 
@@ -68,7 +68,7 @@ def cluster():
 
 
 def ours(text):
-    """The processes of the cluster whose command line has `text` in it."""
+    """The processes of the cluster whose command line contains `text`."""
     found = []
     for folder in Path("/proc").iterdir():
         try:
@@ -78,7 +78,7 @@ def ours(text):
             ):
                 found.append(int(folder.name))
         except (OSError, ValueError):
-            continue  # no process, another's, or gone
+            continue  # not a process, another user's, or ended
     return [pid for pid in found if pid != os.getpid()]
 
 
@@ -91,7 +91,7 @@ def wait_for(condition, what, seconds=300):
 
 @pytest.fixture
 def start(cluster):
-    """Starts a driver in a process of its own, which ends with the test."""
+    """Starts drivers in processes that end with the test."""
     drivers = []
 
     def begin(*arguments):
@@ -107,7 +107,7 @@ def start(cluster):
 
 
 def stop_in_the_middle(out, least=2):
-    """Stop both workers while each counts a shard and `least` parts are done; their process ids."""
+    """Suspend both workers while each counts a shard and `least` parts are done. Returns their process ids."""
     parts, notes = out / "parts", out / "trying"
 
     def stopped():
@@ -131,27 +131,27 @@ def finish(driver):
 
 
 def rows_of(out):
-    """All rows of all parts."""
+    """The rows of all parts."""
     parts = sorted((out / "parts").iterdir())
-    return [row for part in parts for row in worker.read_rows(part.read_bytes(), part.suffix[1:])]
+    return [row for part in parts for row in read_rows(part.read_bytes(), part.suffix[1:])]
 
 
 def check_rows(rows, expected):
-    """Each picture once, with the count that a Counter gives it."""
+    """Each image is there once, with the count that a Counter gives it."""
     assert sorted(row["path"] for row in rows) == sorted(expected)
     for row in rows:
         assert row["count"] == expected[row["path"]], row
         assert bool(row.get("error")) == (Path(row["path"]).name in BROKEN)
 
 
-def test_a_driver_and_a_worker_are_killed_and_each_picture_is_counted_once(start, photos, model, expected, tmp_path):
+def test_each_image_is_counted_once_though_a_driver_and_a_worker_are_killed(start, photos, model, expected, tmp_path):
     out, listed, mended = tmp_path / "out", tmp_path / "list.txt", tmp_path / "mended.png"
     listed.write_text(f"{mended}\n")
     options = [photos, "--paths", listed, "--model", model, "--scale", SCALE, "--out", out, "--part", 3]
     driver = start(*options)
     workers = stop_in_the_middle(out)
     driver.kill()
-    for process in workers:  # Ray ends them, with their driver
+    for process in workers:  # Ray ends them together with their driver
         os.kill(process, signal.SIGCONT)
     wait_for(lambda: not ours("ray::MapWorker"), "the workers of the killed driver to end")
     before = {part: part.stat().st_mtime_ns for part in (out / "parts").glob("[!.]*")}
@@ -175,24 +175,24 @@ def test_a_driver_and_a_worker_are_killed_and_each_picture_is_counted_once(start
 
 @pytest.fixture
 def begin(model, tmp_path):
-    """What a run lays down before it looks for a cluster: the folder, its shards and its only worker."""
+    """Prepares a run as the driver does before it connects to a cluster: the folder, its shards, and one worker."""
 
     def lay(*sources, form=None, **wanted):
         options = CountOptions(model=model, out=tmp_path / "out", format=form)
         out, asked = Folder(str(tmp_path / "out")), RayOptions(ray="none", **{"part": 4} | wanted)
         settings = ray_plan.prepare_folder(out, sources, options, asked)
         planned, _ = ray_plan.plan_shards(out, sources, asked)
-        return out, planned, worker.Worker(worker.Job(out.address, settings, 1, 2))
+        return out, planned, Worker(WorkerConfig(out.address, settings, 1, 2))
 
     return lay
 
 
 def work(worker, planned):
-    """Give a worker shards as Ray Data does; how many pictures it counted."""
+    """Give a worker shards as Ray Data does. Returns how many images it counted."""
     batch = {name: np.array([getattr(shard, name) for shard in planned]) for name in vars(planned[0])}
     answer = worker(batch)
     assert not any(answer["problem"]), answer["problem"]
-    return answer["pictures"].sum()
+    return answer["images"].sum()
 
 
 def test_other_settings_in_the_same_folder_are_refused(begin, photos, model, tmp_path, capsys):
@@ -210,7 +210,7 @@ def test_other_settings_in_the_same_folder_are_refused(begin, photos, model, tmp
         assert exit.value.code == 2 and "another --out" in err and says in err and len(err.splitlines()) == 2
 
 
-def test_sources_of_every_kind_and_each_picture_once(begin, photos, tmp_path):
+def test_sources_of_every_kind_give_each_image_once(begin, photos, tmp_path):
     listed = tmp_path / "list.txt"
     listed.write_text(f"{photos}/03.png\nfile://{photos}/missing.png\n\n{photos}/2.png\r\n")
     sources = [f"{photos}/0[1-3].png", f"file://{photos}/1*.png", f"file://{photos}/20.png", str(photos / "02.png")]
@@ -224,7 +224,7 @@ def test_sources_of_every_kind_and_each_picture_once(begin, photos, tmp_path):
     assert "no such object" in rows[-2]["error"] and "no such file" in rows[-1]["error"]
 
 
-def test_a_folder_that_grew_is_counted_where_it_grew_and_failures_on_request(begin, photos, tmp_path):
+def test_new_images_of_a_folder_are_counted_and_failures_on_request(begin, photos, tmp_path):
     growing = tmp_path / "growing"
     growing.mkdir()
     for name in ("01.png", "05.png", "06.png", "empty.png", "07.png", "08.png"):
@@ -242,33 +242,33 @@ def test_a_folder_that_grew_is_counted_where_it_grew_and_failures_on_request(beg
     assert counts == pytest.approx([1, 5, 6, 7, 8, 9, 3], abs=0.01)
 
 
-def test_a_picture_that_workers_die_of_is_left_out(begin, photos, expected):
-    """Notes as workers leave them that were killed while they counted the third picture."""
+def test_an_image_that_kills_workers_is_left_out(begin, photos, expected):
+    """With the notes of workers that were killed while they counted the third image of a shard."""
     out, planned, worker = begin(str(photos))
     note = f"trying/{planned[0].name}.json"
-    out.write(note, worker.write_note({}))
-    out.write(f"trying/{planned[1].name}.json", worker.write_note({2: 1}, now=2))
+    out.write(note, write_note({}))
+    out.write(f"trying/{planned[1].name}.json", write_note({2: 1}, current=2))
     assert work(worker, planned[:2]) == 8
     rows = rows_of(Path(out.address))
     assert [row["count"] for row in rows] == pytest.approx([1, 2, 3, 4, 5, 6, None, 8], abs=0.01)
     assert "2 workers died" in rows[6]["error"] and out.read(note) is None
-    assert worker.read_note(worker.write_note({2: 1}, now=3)) == {2: 1, 3: 1}
+    assert read_note(write_note({2: 1}, current=3)) == {2: 1, 3: 1}
 
 
-def test_what_stops_all_workers_is_one_line(begin, photos, tmp_path, monkeypatch):
+def test_a_problem_that_stops_all_workers_is_one_line(begin, photos, tmp_path, monkeypatch):
     out, planned, worker = begin(str(photos), form="jsonl")
     (tmp_path / "out" / "lists" / "000.jsonl").write_text("")
     [problem] = worker({name: np.array([value]) for name, value in vars(planned[0]).items()})["problem"]
-    assert "is not what it was" in problem
-    monkeypatch.setattr("headcount.__version__", "9.9")
-    assert "headcount is 9.9 here" in worker.Worker(worker.job).problem
+    assert "was changed or cut short" in problem
+    monkeypatch.setattr("headcount.distributed.worker.__version__", "9.9")
+    assert "headcount is 9.9 here" in Worker(worker.config).problem
     out.remove("manifest.json")
-    assert "is not seen from here" in worker.Worker(worker.job).problem
+    assert "is not visible from this machine" in Worker(worker.config).problem
     assert "\n" not in problem
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="file names that are no text")
-def test_names_that_are_no_text(begin, photos, tmp_path):
+@pytest.mark.skipif(sys.platform != "linux", reason="only here may file names be arbitrary bytes")
+def test_file_names_that_are_not_valid_text(begin, photos, tmp_path):
     odd = tmp_path / "odd"
     odd.mkdir()
     for name in (b"\xff.png", b"a\nb.png", b"[1].png"):
@@ -280,7 +280,7 @@ def test_names_that_are_no_text(begin, photos, tmp_path):
 
 
 @pytest.mark.parametrize("address", ["nowhere", "127.0.0.1:1", "ray://127.0.0.1:1"])
-def test_no_cluster_is_one_line(address, photos, model, tmp_path, capsys):
+def test_a_missing_cluster_gives_a_one_line_error(address, photos, model, tmp_path, capsys):
     pytest.importorskip("ray", reason="counting on many machines needs: pip install '.[ray]'")
     with pytest.raises(SystemExit) as exit:
         main.main(["count", str(photos), "--ray", address, "--model", str(model), "--out", str(tmp_path / "out")])
@@ -297,7 +297,7 @@ def test_no_cluster_is_one_line(address, photos, model, tmp_path, capsys):
     [
         (["--out", "x"], "no input given"),
         (["photos"], "--out"),
-        (["no/such/*.jpg", "--out", "x"], "no pictures there"),
+        (["no/such/*.jpg", "--out", "x"], "no images found"),
         (["photos", "--out", "x", "--format", "csv"], "parquet or jsonl"),
         (["photos", "--out", "x", "--resume"], "resumes automatically"),
         (["photos", "--out", "x", "--overlay", "drawn"], "--overlay"),
@@ -306,7 +306,7 @@ def test_no_cluster_is_one_line(address, photos, model, tmp_path, capsys):
         (["photos", "--out", "photos"], "holds other files"),
     ],
 )
-def test_wrong_usage_is_two_lines(arguments, says, photos, model, tmp_path, monkeypatch, capsys):
+def test_wrong_usage_gives_a_two_line_error(arguments, says, photos, model, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").symlink_to(photos)
     with pytest.raises(SystemExit) as exit:
@@ -315,7 +315,7 @@ def test_wrong_usage_is_two_lines(arguments, says, photos, model, tmp_path, monk
     assert exit.value.code == 2 and says in err and len(err.splitlines()) == 2
 
 
-def test_options_of_ray_need_it(photos, capsys):
+def test_options_for_ray_are_refused_without_ray(photos, capsys):
     with pytest.raises(SystemExit) as exit:
         main.main(["count", str(photos), "--retry"])
     assert exit.value.code == 2 and "--ray" in capsys.readouterr().err

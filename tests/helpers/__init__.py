@@ -1,1 +1,1 @@
-"""Data sets, drawn objects and small models that tests make for themselves."""
+"""Data sets, drawn objects, small models and servers that tests make for themselves."""

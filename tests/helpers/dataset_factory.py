@@ -1,46 +1,37 @@
-"""Tiny crowds, written in each real on-disk format: for the tests of every room.
+"""Small test data sets, written in each format as it is laid out on disk.
 
-Each function fills a folder and returns what it wrote, {split: {image name: float64 (N,2) points}}. A photo
-shows a dark disc at each point, so that a network can learn it.
+Each function fills a folder and returns what it wrote, {split: {image name: float64 (N, 2) points}}. Each data set has
+at least one image without people. A photo shows a dark disc at each point, so that a network can learn it.
+
+`FAKES` lists the functions of each format; the tests of all formats run with every one of them.
 """
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
 import numpy as np
 from scipy.io import savemat
 
-Truth = dict[str, dict[str, np.ndarray]]
-MATLAB_73 = b"MATLAB 7.3 MAT-file".ljust(116) + bytes(8) + b"\x00\x02IM"  # the 128 bytes before the HDF5 part
-
-
-def people(count: int, width: int = 96, height: int = 64, seed: int = 0) -> np.ndarray:
-    """float64 (count,2), anywhere in the image."""
-    return np.random.default_rng([seed, count]).uniform((0, 0), (width, height), (count, 2))
-
-
-def photo(path: Path, points: np.ndarray, width: int = 96, height: int = 64, grey: bool = False) -> Path:
-    """Write a picture with a disc at each point; grey makes a one-channel JPEG, as some real ones are."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(len(points)).integers(150, 230, (height, width, 3), np.uint8)
-    for x, y in points:
-        cv2.circle(noise, (int(x), int(y)), 3, (40, 30, 20), cv2.FILLED)
-    assert cv2.imwrite(str(path), cv2.cvtColor(noise, cv2.COLOR_BGR2GRAY) if grey else noise)
-    return path
-
-
-def shanghaitech_mat(path: Path, points: np.ndarray) -> None:
-    """image_info: a cell that holds a struct with location (N,2) and number."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    info = np.empty((1, 1), object)
-    info[0, 0] = {"location": points, "number": np.array([[len(points)]], np.uint16)}
-    savemat(path, {"image_info": info})
+from helpers.annotated_images import (
+    CAR,
+    Truth,
+    body,
+    each_image,
+    frame_cells,
+    people,
+    photo,
+    photos_of,
+    shanghaitech_mat,
+    standing,
+    write_lines,
+)
 
 
 def shanghaitech(root: Path, train=(3, 0, 5, 2), test=(4, 1), labels="ground-truth", size=(96, 64)) -> Truth:
-    """root is the part's folder; `train` and `test` are head counts. IMG_1 is grey."""
+    """`root` is the folder of the part; `train` and `test` are head counts. IMG_1 is grey."""
     truth: Truth = {"train": {}, "test": {}}
     for split, counts in (("train", train), ("test", test)):
         folder = root / f"{split}_data"
@@ -52,7 +43,7 @@ def shanghaitech(root: Path, train=(3, 0, 5, 2), test=(4, 1), labels="ground-tru
 
 
 def ucf_cc_50(root: Path, outside: int = 0) -> Truth:
-    """50 grey images; image 1 has `outside` points beyond its right border as well."""
+    """50 grey images. Image 1 also has `outside` points beyond its right border."""
     truth: Truth = {"all": {}}
     for number in range(1, 51):
         points = truth["all"][str(number)] = people(number % 4, seed=number)
@@ -66,7 +57,7 @@ ROI = np.array([(8, 8), (90, 8), (90, 60), (8, 60)], np.float64)
 
 
 def worldexpo(root: Path, scenes=("100124", "200608", "500717"), frames: int = 2) -> Truth:
-    """Every scene has frames in train and, with other people, in test; the last of each is without people."""
+    """Each scene has frames in train and, with other people, in test. The last frame of each is without people."""
     truth: Truth = {"train": {}, "test": {}}
     for split in truth:
         for number, scene in enumerate(scenes):
@@ -85,21 +76,8 @@ def worldexpo(root: Path, scenes=("100124", "200608", "500717"), frames: int = 2
     return truth
 
 
-def matlab_73(path: Path, **arrays: np.ndarray) -> None:
-    """A .mat file of version 7.3: HDF5, axes reversed, an empty array stored as its shape."""
-    import h5py
-
-    with h5py.File(path, "w", userblock_size=512) as file:
-        for name, array in arrays.items():
-            item = file.create_dataset(name, data=array.T if array.size else np.array(array.shape, np.uint64))
-            if not array.size:
-                item.attrs["MATLAB_empty"] = np.uint8(1)
-    with open(path, "r+b") as file:
-        file.write(MATLAB_73)
-
-
 def csv_table(root: Path, splits=("train", "train", "test")) -> Truth:
-    """points.csv with a split column beside a.jpg, b.jpg, ...; the first image has no people."""
+    """points.csv with a column `split` beside a.jpg, b.jpg, ... The first image has no people."""
     truth: Truth = {split: {} for split in splits}
     root.mkdir(parents=True, exist_ok=True)
     with open(root / "points.csv", "w", newline="") as stream:
@@ -113,8 +91,21 @@ def csv_table(root: Path, splits=("train", "train", "test")) -> Truth:
     return truth
 
 
+def json_table(root: Path, splits=("train", "train", "val", "test")) -> Truth:
+    """points.json with regions, scenes and splits. The first image has no people."""
+    truth: Truth = {split: {} for split in splits}
+    images = []
+    for number, split in enumerate(splits):
+        points = truth[split][str(number)] = people(number, seed=number)
+        photo(root / f"{number}.jpg", points)
+        fields = {"roi": ROI.tolist(), "scene": "gate", "split": split}
+        images.append({"image": f"{number}.jpg", "points": points.tolist(), **fields})
+    (root / "points.json").write_text(json.dumps({"images": images}))
+    return truth
+
+
 def coco(root: Path, counts=(2, 0, 3)) -> Truth:
-    """person_keypoints.json as labelling tools write it: nose and eyes, some of them not labelled."""
+    """person_keypoints.json as labeling tools write it: nose and eyes, some of them not labeled. And a car."""
     truth: Truth = {"all": {}}
     images, annotations = [], []
     for number, count in enumerate(counts, start=1):
@@ -131,44 +122,19 @@ def coco(root: Path, counts=(2, 0, 3)) -> Truth:
     return truth
 
 
-# Published sets that layouts.py reads. Each returns {split: {image name: points}} as the functions above do.
-
-
-def _set(root: Path, place: dict[str, str], counts=(3, 0, 2), suffix=".jpg", names="{:04d}") -> Truth:
-    """Photos in place[split], a path with {} for the name; other people in each."""
-    truth: Truth = {split: {} for split in place}
-    number = 0
-    for split, path in place.items():
-        for count in counts:
-            number += 1
-            name = names.format(number)
-            truth[split][name] = people(count, seed=number).round(3)
-            photo(root / (path.format(name) + suffix), truth[split][name])
-    return truth
-
-
-def _lines(path: Path, rows, separator: str = " ") -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("".join(separator.join(str(value) for value in row) + "\n" for row in rows))
-
-
-def _each(truth: Truth):
-    return [(split, name, points) for split, group in truth.items() for name, points in group.items()]
-
-
 def ucf_qnrf(root: Path) -> Truth:
-    truth = _set(root, {"train": "Train/{}", "test": "Test/{}"}, names="img_{:04d}")
-    for split, name, points in _each(truth):
+    truth = photos_of(root, {"train": "Train/{}", "test": "Test/{}"}, names="img_{:04d}")
+    for split, name, points in each_image(truth):
         savemat(root / split.title() / f"{name}_ann.mat", {"annPoints": points})
     return truth
 
 
 def nwpu(root: Path) -> Truth:
-    """Two of the five folders of images; the last training image has its annotation as .mat alone; test has none."""
-    truth = _set(root, {"train": "images_part1/{}", "val": "images_part2/{}", "test": "images_part2/{}"})
+    """Two of the five folders of images. The last training image has only a .mat annotation. `test` has none."""
+    truth = photos_of(root, {"train": "images_part1/{}", "val": "images_part2/{}", "test": "images_part2/{}"})
     (root / "jsons").mkdir()
     (root / "mats").mkdir()
-    for split, name, points in _each(truth):
+    for split, name, points in each_image(truth):
         boxes = np.hstack([points - 2, points + 2])
         if name == "0003":
             savemat(root / f"mats/{name}.mat", {"annPoints": points, "annBoxes": boxes})
@@ -176,25 +142,16 @@ def nwpu(root: Path) -> Truth:
             content = {"img_id": f"{name}.jpg", "human_num": len(points), "points": points.tolist()}
             (root / f"jsons/{name}.json").write_text(json.dumps({**content, "boxes": boxes.tolist()}))
     for split in truth:
-        _lines(root / f"{split}.txt", [(name, 1, 2) for name in truth[split]])
+        write_lines(root / f"{split}.txt", [(name, 1, 2) for name in truth[split]])
     return {split: truth[split] for split in ("train", "val")}
 
 
 def jhu(root: Path) -> Truth:
-    truth = _set(root, {split: f"{split}/images/{{}}" for split in ("train", "val", "test")})
-    for split, name, points in _each(truth):
-        _lines(root / f"{split}/gt/{name}.txt", [(x, y, 5, 7, 1, 0) for x, y in points])
-        _lines(root / f"{split}/image_labels.txt", [(name, len(points), "street", 0, 0)], ",")
+    truth = photos_of(root, {split: f"{split}/images/{{}}" for split in ("train", "val", "test")})
+    for split, name, points in each_image(truth):
+        write_lines(root / f"{split}/gt/{name}.txt", [(x, y, 5, 7, 1, 0) for x, y in points])
+        write_lines(root / f"{split}/image_labels.txt", [(name, len(points), "street", 0, 0)], ",")
     return truth
-
-
-def _cells(located: list[np.ndarray], columns: int = 2) -> np.ndarray:
-    """A MATLAB cell (1,n) of structs with loc, as Mall and UCSD have it; nobody is (0,0)."""
-    cells = np.empty((1, len(located)), object)
-    for i, points in enumerate(located):
-        more = np.zeros((len(points), columns - 2))
-        cells[0, i] = {"loc": np.hstack([points, more]) if len(points) else np.zeros((0, 0)), "id": np.zeros((1, 0))}
-    return cells
 
 
 MASK = np.zeros((64, 96), np.uint8)
@@ -202,7 +159,7 @@ MASK[10:50, 20:90] = 1
 
 
 def mall(root: Path, frames: int = 803) -> Truth:
-    """All frames are one picture but the first and the last three: frame 801 is the first of test."""
+    """The first two and the last three frames may show people; the others are one image. Frame 801 is in test."""
     truth: Truth = {"train": {}, "test": {}}
     points = [people(n % 3, seed=n) if n <= 2 or n > frames - 3 else np.zeros((0, 2)) for n in range(1, frames + 1)]
     blank = photo(root / "frames/seq_000003.jpg", np.zeros((0, 2))).read_bytes()
@@ -211,7 +168,7 @@ def mall(root: Path, frames: int = 803) -> Truth:
         truth["train" if n <= 800 else "test"][name] = located
         file = root / f"frames/{name}.jpg"
         photo(file, located) if len(located) else file.write_bytes(blank)
-    savemat(root / "mall_gt.mat", {"frame": _cells(points), "count": np.array([[len(p)] for p in points])})
+    savemat(root / "mall_gt.mat", {"frame": frame_cells(points), "count": np.array([[len(p)] for p in points])})
     savemat(root / "perspective_roi.mat", {"pMapN": np.ones((64, 96)), "roi": {"mask": MASK}})
     return truth
 
@@ -225,27 +182,27 @@ def ucsd(root: Path, clips=("002", "003"), frames: int = 3) -> Truth:
             photo(root / f"ucsdpeds/vidf/{name}.y/{name}_f{n:03d}.png", located, grey=True)
             truth["train" if clip == "003" else "test"][f"{name}_f{n:03d}"] = located
         (root / "vidf-cvpr").mkdir(exist_ok=True)
-        savemat(root / f"vidf-cvpr/{name}_frame_full.mat", {"frame": _cells(points, columns=3)})
+        savemat(root / f"vidf-cvpr/{name}_frame_full.mat", {"frame": frame_cells(points, columns=3)})
     corners = {"xi": ROI[:, :1], "yi": ROI[:, 1:], "mask": MASK}
     savemat(root / "vidf-cvpr/vidf1_33_roi_mainwalkway.mat", {"roi": corners})
     return truth
 
 
 def carpk(root: Path) -> Truth:
-    truth = _set(root, {"train": "data/Images/{}", "test": "data/Images/{}"}, suffix=".png")
+    truth = photos_of(root, {"train": "data/Images/{}", "test": "data/Images/{}"}, suffix=".png")
     truth = {split: {name: p.clip((4, 4), (91, 59)) for name, p in group.items()} for split, group in truth.items()}
-    for _, name, points in _each(truth):
-        _lines(root / f"data/Annotations/{name}.txt", [(x - 4, y - 3, x + 4, y + 3, 1) for x, y in points])
+    for _, name, points in each_image(truth):
+        write_lines(root / f"data/Annotations/{name}.txt", [(x - 4, y - 3, x + 4, y + 3, 1) for x, y in points])
     for split in truth:
-        _lines(root / f"data/ImageSets/{split}.txt", [(name,) for name in truth[split]])
+        write_lines(root / f"data/ImageSets/{split}.txt", [(name,) for name in truth[split]])
     return truth
 
 
 def trancos(root: Path) -> Truth:
-    """The first image has red dots alone, the others text files."""
+    """The first image has only red dots, the others text files."""
     lists = {"train": "training", "val": "validation", "test": "test"}
-    truth = _set(root, dict.fromkeys(lists, "images/{}"), names="image-1-{:06d}")
-    for split, name, points in _each(truth):
+    truth = photos_of(root, dict.fromkeys(lists, "images/{}"), names="image-1-{:06d}")
+    for split, name, points in each_image(truth):
         savemat(root / f"images/{name}mask.mat", {"BW": MASK})
         if name.endswith("000001"):
             dots = np.zeros((64, 96, 3), np.uint8)
@@ -254,50 +211,46 @@ def trancos(root: Path) -> Truth:
             cv2.imwrite(str(root / f"images/{name}dots.png"), dots)
             truth[split][name] = np.argwhere(dots[:, :, 2])[:, ::-1] + 0.5
         else:
-            _lines(root / f"images/{name}.txt", points, "\t")
+            write_lines(root / f"images/{name}.txt", points, "\t")
     for split, file in lists.items():
-        _lines(root / f"image_sets/{file}.txt", [(f"{name}.jpg",) for name in truth[split]])
+        write_lines(root / f"image_sets/{file}.txt", [(f"{name}.jpg",) for name in truth[split]])
     return truth
-
-
-# What labelling tools write. A person's box is 12 wide and 30 high with its upper edge 3 above the head's point, so
-# that the rule for people gives the point; every image has a car beside the people.
-
-
-def body(point) -> tuple[float, float, float, float]:
-    """left, top, right, bottom, inside the image of 96 x 64 for points of `standing`."""
-    x, y = point
-    return x - 6, y - 3, x + 6, y + 27
-
-
-CAR = (1.0, 2.0, 11.0, 8.0)
-
-
-def standing(root: Path, place: dict[str, str], **options) -> Truth:
-    truth = _set(root, place, **options)
-    return {split: {n: p.clip((7, 4), (89, 36)) for n, p in group.items()} for split, group in truth.items()}
 
 
 def visdrone(root: Path) -> Truth:
     folder = {split: f"VisDrone2019-DET-{name}" for split, name in (("train", "train"), ("test", "test-dev"))}
     truth = standing(root, {split: f"{path}/images/{{}}" for split, path in folder.items()})
-    for split, name, points in _each(truth):
+    for split, name, points in each_image(truth):
         boxes = [(*body(point), 1, 1 + i % 2) for i, point in enumerate(points)] + [(*CAR, 1, 4), (*CAR, 0, 1)]
         rows = [(x0, y0, x1 - x0, y1 - y0, score, kind, 0, 0) for x0, y0, x1, y1, score, kind in boxes]
-        _lines(root / folder[split] / f"annotations/{name}.txt", [*rows, (0, 0, 50, 50, 0, 0, 0, 0)], ",")
+        write_lines(root / folder[split] / f"annotations/{name}.txt", [*rows, (0, 0, 50, 50, 0, 0, 0, 0)], ",")
     return truth
 
 
+def p2pnet(root: Path) -> Truth:
+    truth = photos_of(root, {"train": "train/{}", "test": "test/{}"})
+    for split, name, points in each_image(truth):
+        write_lines(root / f"{split}/{name}.txt", points)
+    for split, group in truth.items():
+        write_lines(root / f"{split}.list", [(f"{split}/{name}.jpg", f"{split}/{name}.txt") for name in group])
+    return truth
+
+
+# Labeling tools. Each image has a car beside the people.
+
+
 def yolo(root: Path, names: str | None = "names: [car, person]\n", car: bool = True) -> Truth:
-    """Images without people but with a car, and where there is no car no file at all."""
+    """Images without people have a car. Without `car` they have no label file at all."""
     truth = standing(root, {split: f"images/{split}/{{}}" for split in ("train", "val", "test")})
-    for split, name, points in _each(truth):
-        boxes = [(int(car), body(point)) for point in points] + [(0, CAR)] * car
+    for split, name, points in each_image(truth):
+        boxes = [(int(car), body(point)) for point in points]
+        if car:
+            boxes.append((0, CAR))
         rows = [
             (kind, (x0 + x1) / 192, (y0 + y1) / 128, (x1 - x0) / 96, (y1 - y0) / 64) for kind, (x0, y0, x1, y1) in boxes
         ]
         if rows:
-            _lines(root / f"labels/{split}/{name}.txt", rows)
+            write_lines(root / f"labels/{split}/{name}.txt", rows)
     if names:
         (root / "data.yaml").write_text(f"train: images/train\n{names}nc: 2\n")
     return truth
@@ -306,7 +259,7 @@ def yolo(root: Path, names: str | None = "names: [car, person]\n", car: bool = T
 def voc(root: Path) -> Truth:
     truth = standing(root, {"train": "JPEGImages/{}", "test": "JPEGImages/{}"})
     edges = ("xmin", "ymin", "xmax", "ymax")
-    for _, name, points in _each(truth):
+    for _, name, points in each_image(truth):
         things = [("person", body(point)) for point in points] + [("car", CAR)]
         objects = "".join(
             f"<object><name>{kind}</name><bndbox>"
@@ -318,15 +271,15 @@ def voc(root: Path) -> Truth:
         (root / "Annotations").mkdir(exist_ok=True)
         (root / f"Annotations/{name}.xml").write_text(f"<annotation>{head}{objects}</annotation>")
     for split in truth:
-        _lines(root / f"ImageSets/Main/{split}.txt", [(name,) for name in truth[split]])
+        write_lines(root / f"ImageSets/Main/{split}.txt", [(name,) for name in truth[split]])
     return truth
 
 
 def coco_boxes(root: Path) -> Truth:
-    """instances_train.json: boxes, a crowd that nobody counted, a car; the pictures lie in a folder beside."""
+    """instances_train.json with boxes, a crowd that nobody counted, and cars. The images are in another folder."""
     truth = standing(root, {"all": "train2017/{}"})
     images, boxes = [], []
-    for number, (_, name, points) in enumerate(_each(truth), start=1):
+    for number, (_, name, points) in enumerate(each_image(truth), start=1):
         images.append({"id": number, "file_name": f"{name}.jpg", "width": 96, "height": 64})
         for kind, (x0, y0, x1, y1) in [(1, body(point)) for point in points] + [(3, CAR)]:
             boxes.append({"image_id": number, "category_id": kind, "iscrowd": 0, "bbox": [x0, y0, x1 - x0, y1 - y0]})
@@ -340,9 +293,9 @@ def coco_boxes(root: Path) -> Truth:
 
 
 def labelme(root: Path) -> Truth:
-    """A point, a rectangle given from its lower right corner, then polygons; and a car."""
+    """A point, a rectangle given from its lower right corner, and polygons."""
     truth = standing(root, {"all": "{}"}, counts=(4, 0, 2))
-    for _, name, points in _each(truth):
+    for _, name, points in each_image(truth):
         shapes = [{"label": "car", "points": [CAR[:2], CAR[2:]], "shape_type": "rectangle"}]
         for i, point in enumerate(points.tolist()):
             x0, y0, x1, y1 = body(point)
@@ -357,9 +310,10 @@ def labelme(root: Path) -> Truth:
 def cvat_images(root: Path) -> Truth:
     truth = standing(root, {"train": "images/{}", "test": "images/{}"})
     images = []
-    for number, (split, name, points) in enumerate(_each(truth)):
-        shapes = [f'<points label="head" points="{";".join(f"{x},{y}" for x, y in points)}"/>'] * bool(len(points))
-        shapes += ['<box label="car" xtl="1" ytl="2" xbr="11" ybr="8"/>']
+    for number, (split, name, points) in enumerate(each_image(truth)):
+        shapes = ['<box label="car" xtl="1" ytl="2" xbr="11" ybr="8"/>']
+        if len(points):
+            shapes.append(f'<points label="head" points="{";".join(f"{x},{y}" for x, y in points)}"/>')
         head = f'<image id="{number}" name="{name}.jpg" width="96" height="64" subset="{split}">'
         images.append(f"{head}{''.join(shapes)}</image>")
     (root / "annotations.xml").write_text(f"<annotations><version>1.1</version>{''.join(images)}</annotations>")
@@ -367,31 +321,32 @@ def cvat_images(root: Path) -> Truth:
 
 
 def cvat_video(root: Path, frames: int = 4) -> Truth:
-    """Two people walk: the first is there in all frames, the second leaves after two."""
+    """Two people walk: the first is in all frames, the second leaves after two."""
     truth: Truth = {"all": {}}
     tracks: list[list[str]] = [[], []]
     for frame in range(frames):
-        here = []
+        present = []
         for person, track in enumerate(tracks):
             point = (20.0 + 30 * person + frame, 10.0)
             x0, y0, x1, y1 = body(point)
             gone = person == 1 and frame >= 2
-            here += [] if gone else [point]
+            if not gone:
+                present.append(point)
             edges = f'xtl="{x0}" ytl="{y0}" xbr="{x1}" ybr="{y1}"'
             track.append(f'<box frame="{frame}" outside="{int(gone)}" keyframe="1" occluded="0" {edges}/>')
-        truth["all"][f"frame_{frame:06d}"] = np.array(here)
-        photo(root / f"images/frame_{frame:06d}.png", np.array(here))
-    body_text = "".join(f'<track id="{n}" label="person">{"".join(t)}</track>' for n, t in enumerate(tracks))
+        truth["all"][f"frame_{frame:06d}"] = np.array(present)
+        photo(root / f"images/frame_{frame:06d}.png", np.array(present))
+    elements = "".join(f'<track id="{n}" label="person">{"".join(t)}</track>' for n, t in enumerate(tracks))
     task = f"<meta><task><size>{frames}</size></task></meta>"
-    (root / "annotations.xml").write_text(f"<annotations>{task}{body_text}</annotations>")
+    (root / "annotations.xml").write_text(f"<annotations>{task}{elements}</annotations>")
     return truth
 
 
 def labelstudio(root: Path) -> Truth:
-    """Keypoints in the first image, rectangles in the others; an annotation that was cancelled; uploaded names."""
+    """Keypoints in the first image, rectangles in the others, canceled annotations, and names of uploaded files."""
     truth = standing(root, {"all": "{}"}, counts=(3, 0, 2))
     tasks = []
-    for number, (_, name, points) in enumerate(_each(truth)):
+    for number, (_, name, points) in enumerate(each_image(truth)):
         scale = np.array([100 / 96, 100 / 64])
         results = []
         for point in points:
@@ -408,10 +363,32 @@ def labelstudio(root: Path) -> Truth:
     return truth
 
 
-def p2pnet(root: Path) -> Truth:
-    truth = _set(root, {"train": "train/{}", "test": "test/{}"})
-    for split, name, points in _each(truth):
-        _lines(root / f"{split}/{name}.txt", points)
-    for split, group in truth.items():
-        _lines(root / f"{split}.list", [(f"{split}/{name}.jpg", f"{split}/{name}.txt") for name in group])
-    return truth
+def people_free(root: Path) -> Truth:
+    """Images of nobody; there are no annotations."""
+    return photos_of(root, {"train": "train/{}", "test": "test/{}"}, counts=(0, 0, 0))
+
+
+# format: the functions that write data sets of it
+FAKES: dict[str, tuple[Callable[[Path], Truth], ...]] = {
+    "shanghaitech": (shanghaitech,),
+    "ucf_cc_50": (ucf_cc_50,),
+    "worldexpo": (worldexpo,),
+    "ucf_qnrf": (ucf_qnrf,),
+    "nwpu": (nwpu,),
+    "jhu": (jhu,),
+    "mall": (mall,),
+    "ucsd": (ucsd,),
+    "carpk": (carpk,),
+    "trancos": (trancos,),
+    "visdrone": (visdrone,),
+    "p2pnet": (p2pnet,),
+    "yolo": (yolo,),
+    "voc": (voc,),
+    "cvat": (cvat_images, cvat_video),
+    "labelme": (labelme,),
+    "labelstudio": (labelstudio,),
+    "csv": (csv_table,),
+    "json": (json_table,),
+    "coco": (coco, coco_boxes),
+    "people_free": (people_free,),
+}

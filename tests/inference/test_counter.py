@@ -179,8 +179,8 @@ def test_the_public_names():
 
 
 def test_evaluate_is_the_function_however_it_was_imported():
-    import headcount.evaluation.evaluate  # binds the module's name in the package, which must not hide the function
-    from headcount.evaluation.evaluate import Report
+    import headcount.evaluation.report  # binds the module's name in the package, which must not hide the function
+    from headcount.evaluation.report import Report
 
-    assert callable(headcount.evaluate) and headcount.evaluate.__module__ == "headcount.evaluation.evaluate"
+    assert callable(headcount.evaluate) and headcount.evaluate.__module__ == "headcount.evaluation.report"
     assert Report.__name__ == "Report"

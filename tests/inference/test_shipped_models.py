@@ -11,7 +11,7 @@ import pytest
 
 import headcount
 from headcount.datasets.readers import read
-from headcount.evaluation.evaluate import evaluate
+from headcount.evaluation.report import evaluate
 from headcount.inference.pretrained import DEFAULT_MODEL, WEIGHTS, embedded, find_model
 from headcount.models.complexity import parameter_count
 from headcount.models.from_onnx import restore

@@ -126,8 +126,9 @@ def test_windows_of_wider_networks_are_smaller(precision):
     assert max(unknown) <= vgg16, "a model that does not say what it is could be the widest"
 
 
-def test_every_network_has_a_measured_figure():
-    assert set(tiling.BYTES) == {*BACKBONES, *BASELINES}
+def test_figures_are_of_networks_that_exist():
+    """A network without a figure is taken for the widest one; one that is measured gets larger windows."""
+    assert set(tiling.BYTES) <= {*BACKBONES, *BASELINES} and {"lite0", "vgg16"} <= set(tiling.BYTES)
 
 
 def test_onnx_runtime_keeps_more_maps_and_gets_smaller_windows():

@@ -16,7 +16,7 @@ from headcount.models.ensemble import Ensemble, EnsembleConfig
 from headcount.models.from_onnx import restore
 from headcount.models.serialization import load, save
 from headcount.synthetic.scenes import render
-from headcount.training.finetune import open_start
+from headcount.training.finetuning import open_start
 
 IMAGE = render(3, people=90, width=211, height=173).image
 

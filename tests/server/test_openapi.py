@@ -1,9 +1,8 @@
-"""What a machine makes of the API's own description: no request of it gives a 5xx, and every answer is as described."""
+"""Requests generated from the OpenAPI document: none gives a 5xx, and every response is as described."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as data
-from test_app import picture, serving
+from helpers.serving import image_file, serving
+from hypothesis import HealthCheck, given, settings, strategies
 
 schemathesis = pytest.importorskip("schemathesis")
 from schemathesis import checks  # noqa: E402
@@ -20,19 +19,19 @@ CHECKS = (
 def api(tmp_path_factory):
     folder = tmp_path_factory.mktemp("openapi")
     (folder / "photos").mkdir()
-    (folder / "photos" / "a.png").write_bytes(picture(4))
+    (folder / "photos" / "a.png").write_bytes(image_file(4))
     with serving(folder, project=str(folder / "photos")) as (client, _):
         yield schemathesis.openapi.from_url(f"{client.base_url}/openapi.json")
 
 
-def test_the_api_is_as_it_says(api):
+def test_the_api_does_what_its_description_says(api):
     for found in api.get_all_operations():
         operation = found.ok()
 
-        @given(case=operation.as_strategy(), known=data.booleans())
+        @given(case=operation.as_strategy(), known=strategies.booleans())
         @settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
         def check(case, known):
-            if "name" in (case.path_parameters or {}) and known:  # a made-up photo gets no further than 404
+            if "name" in (case.path_parameters or {}) and known:  # a generated name would only give 404
                 case.path_parameters["name"] = "a.png"
             case.call_and_validate(checks=CHECKS)
 
@@ -44,4 +43,4 @@ def test_every_route_is_described(api):
     assert {"/v1/count", "/v1/overlay", "/v1/video", "/v1/jobs/{id}", "/v1/models", "/v1/project"} <= set(paths)
     for path, methods in paths.items():
         for method, operation in methods.items():
-            assert operation.get("description"), f"{method} {path} says nothing of itself"
+            assert operation.get("description"), f"{method} {path} has no description"

@@ -1,77 +1,40 @@
-"""The page of `headcount serve`, in a real browser, before the real server. The model counts white pixels."""
+"""The page of `headcount serve` in a real browser, with a real server whose model counts white pixels."""
 
 import csv
 import io
 import json
-import os
 import shutil
-import subprocess
-import sys
-import time
-from contextlib import contextmanager
 from itertools import product
 
 import cv2
 import numpy as np
 import pytest
-from helpers import tiny_onnx
+from helpers.serving import httpx, server_process
 
 from headcount.datasets.readers import read
+from headcount.io.video_writer import write_video
 from headcount.regions.region import read_regions
 from headcount.synthetic.scenes import render
 
-httpx = pytest.importorskip("httpx")
-pytest.importorskip("uvicorn", reason="serving needs: pip install '.[serve]'")
-playwright = pytest.importorskip("playwright.sync_api", reason="the page is tested with playwright")
+playwright = pytest.importorskip("playwright.sync_api", reason="testing the page needs playwright")
 expect = playwright.expect
-PATIENCE = 60_000  # milliseconds; a machine may be busy
+PATIENCE = 60_000  # milliseconds; the machine may be busy
 expect.set_options(timeout=PATIENCE)
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on PATH to look at the page with")
+if CHROMIUM is None:
+    pytest.skip("testing the page needs chromium on PATH", allow_module_level=True)
 
-# How many object URLs are alive, kept by the browser until the page lets them go.
+# Records the object URLs that the page has not revoked yet.
 WATCH_URLS = """window.urls = new Set();
 const make = URL.createObjectURL, free = URL.revokeObjectURL;
 URL.createObjectURL = (blob) => { const url = make.call(URL, blob); urls.add(url); return url; };
 URL.revokeObjectURL = (url) => { urls.delete(url); free.call(URL, url); };"""
 
 
-@contextmanager
-def serving(folder, *arguments, port=0, **environment):
-    """(address, process) of `headcount serve`, ready."""
-    model = tiny_onnx.white_pixels(folder / "white.onnx")
-    command = [
-        sys.executable,
-        "-m",
-        "headcount",
-        "serve",
-        "--port",
-        port,
-        "--model",
-        model,
-        "--state",
-        folder / "state",
-    ]
-    process = subprocess.Popen(
-        [*map(str, command), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **environment},
-    )
-    try:
-        address = process.stdout.readline().strip().rpartition(" ")[2]
-        while httpx.get(f"{address}/readyz").is_error:
-            time.sleep(0.05)
-        yield address, process
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("page"), "--max-body", 1) as (address, _):
+    with server_process(tmp_path_factory.mktemp("page"), "--max-body", 1) as (address, _):
         yield address
 
 
@@ -86,7 +49,9 @@ def browser():
 
 @pytest.fixture
 def visit(browser):
-    """visit(address, **context) -> a page that is there. Afterwards: it loaded nothing from elsewhere, and no error."""
+    """visit(address, **context) opens a page.
+
+    Afterwards, no page may have loaded anything from elsewhere or logged an error."""
     contexts, wrong = [], []
 
     def visit(address, **options):
@@ -100,7 +65,7 @@ def visit(browser):
             if not request.url.startswith((address, "blob:", "data:")):
                 wrong.append(request.url)
 
-        def said(message):  # an answer of 4xx is said here too, and is no fault of the page
+        def said(message):  # the browser also logs 4xx responses, which are not the page's fault
             if message.type == "error" and "Failed to load resource" not in message.text:
                 wrong.append(message.text)
 
@@ -117,7 +82,7 @@ def visit(browser):
 
 
 def pixels(people=12, height=120, width=200):
-    """A picture of single white pixels, far from each other: each is one person, and one dot."""
+    """An image of isolated white pixels: each is one person, and one dot."""
     image = np.zeros((height, width, 3), np.uint8)
     places = [(y, x) for y, x in product(range(21, height, 32), range(21, width, 32))][:people]
     image[tuple(zip(*places, strict=True))] = 255
@@ -125,7 +90,7 @@ def pixels(people=12, height=120, width=200):
 
 
 def photo(name="crowd.png", image=None):
-    """A file as playwright gives it to a page."""
+    """A file in the form that playwright takes."""
     data = cv2.imencode(".png", pixels() if image is None else image[..., ::-1])[1].tobytes()
     return {"name": name, "mimeType": "image/png", "buffer": data}
 
@@ -136,7 +101,7 @@ def ask(address, file, query="", **data):
 
 
 def drop(page, file, event="drop"):
-    """Let a file fall on the page, or paste it."""
+    """Drop a file on the page, or paste it."""
     page.evaluate(
         """async ([name, type, bytes, event]) => {
           const data = new DataTransfer();
@@ -158,8 +123,8 @@ def mode(page, name):
 
 
 def on_screen(page, x, y):
-    """Where a point of the photo, in its pixels, is in the window."""
-    page.evaluate("() => new Promise(requestAnimationFrame)")  # what was asked for before is laid out
+    """The window position of a point of the photo, given in its pixels."""
+    page.evaluate("() => new Promise(requestAnimationFrame)")  # earlier changes are laid out first
     return page.evaluate(
         "p => { const b = stage.getBoundingClientRect(), [x, y] = toScreen(p); return [x + b.left, y + b.top]; }",
         [x, y],
@@ -171,20 +136,20 @@ def click(page, x, y, **options):
 
 
 def seen(page):
-    """What the stage shows, once it has been painted."""
+    """What the stage shows after it was painted."""
     return page.evaluate(
         "() => new Promise(requestAnimationFrame).then(() => { drawNow(); return stage.toDataURL(); })"
     )
 
 
 def saved(page, button):
-    """The bytes that a button lets one keep."""
+    """The bytes of the file that a button downloads."""
     with page.expect_download() as download:
         page.locator(f"[data-do={button}]").click()
     return download.value.path().read_bytes()
 
 
-def test_photos_that_are_dropped_and_pasted_are_counted_as_the_api_counts_them(address, visit):
+def test_dropped_and_pasted_photos_are_counted_as_by_the_api(address, visit):
     page = visit(address)
     scene = photo("<img src=x onerror=alert(1)>.png", render(3, 40, 320, 240).image)
     truth = ask(address, scene)
@@ -207,7 +172,7 @@ def test_photos_that_are_dropped_and_pasted_are_counted_as_the_api_counts_them(a
     assert view.shape == (120, 200, 3) and view[:16, :60].any()  # the number is drawn in the corner
 
 
-def test_the_layers_lie_over_the_photo(address, visit):
+def test_layers_are_drawn_over_the_photo(address, visit):
     page = visit(address)
     choose(page, photo())
     expect(page.locator("#legend")).to_be_visible()
@@ -237,11 +202,11 @@ def test_two_models_are_compared(address, visit):
     left = seen(page)
     page.locator("#wipe").fill("90")
     assert seen(page) != left
-    page.locator("#model").select_option("headcount-small")  # for all photos, then
+    page.locator("#model").select_option("headcount-small")  # this recounts all photos
     expect(page.locator("#big")).to_have_text(numbers[1])
 
 
-def test_regions_are_drawn_counted_and_kept(address, visit, tmp_path):
+def test_regions_are_drawn_counted_and_saved(address, visit, tmp_path):
     page = visit(address)
     choose(page, photo())
     expect(page.locator("#big")).to_have_text("12")
@@ -278,7 +243,7 @@ def test_regions_are_drawn_counted_and_kept(address, visit, tmp_path):
     assert page.evaluate("state.corners") is None
 
 
-def test_dots_are_corrected_and_taken_along(address, visit):
+def test_dots_are_corrected_and_downloaded(address, visit):
     page = visit(address)
     choose(page, photo())
     mode(page, "Correct")
@@ -299,7 +264,7 @@ def test_dots_are_corrected_and_taken_along(address, visit):
     expect(number).to_have_text("13")
     click(page, 120, 50, button="right")
     expect(number).to_have_text("12")
-    page.mouse.wheel(0, -600)  # where the dots are does not change with the view
+    page.mouse.wheel(0, -600)  # zooming does not move the dots on the photo
     click(page, 121, 51)
     rows = list(csv.DictReader(io.StringIO(saved(page, "dotscsv").decode())))
     assert len(rows) == 13 and rows[-1]["image"] == "crowd.png"
@@ -311,7 +276,7 @@ def test_dots_of_a_folder_are_saved(visit, tmp_path):
     for name in ("a.png", "sub dir/b.png"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(photo()["buffer"])
-    with serving(tmp_path, "--project", folder) as (address, _):
+    with server_process(tmp_path, "--project", folder) as (address, _):
         page = visit(address)
         number, total = page.locator("#big"), page.locator("#total")
         expect(number).to_have_text("12")
@@ -320,7 +285,7 @@ def test_dots_of_a_folder_are_saved(visit, tmp_path):
         expect(page.locator("#list .state").first).to_have_text("not saved")
         asked = []
         page.once("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
-        page.reload()  # what is not saved is not left without a question
+        page.reload()  # leaving with unsaved dots asks for confirmation
         assert asked == ["beforeunload"]
         expect(number).to_have_text("12")
         click(page, 100, 37)
@@ -339,10 +304,8 @@ def test_dots_of_a_folder_are_saved(visit, tmp_path):
 
 
 def test_a_video_gives_a_chart(address, visit, tmp_path):
-    film = pytest.importorskip("headcount.io.video_writer")
-    pytest.importorskip("av", reason="writing a video needs: pip install '.[video]'")
     frames = [np.full((96, 160, 3), level, np.uint8) for level in (20, 200, 90, 40)]
-    film.write_video(tmp_path / "v.webm", frames, 2)
+    write_video(tmp_path / "v.webm", frames, 2)
     page = visit(address)
     choose(page, str(tmp_path / "v.webm"))
     page.locator("#every").select_option("1f")
@@ -366,21 +329,21 @@ def test_a_video_gives_a_chart(address, visit, tmp_path):
     expect(page.locator("#rows tbody tr")).to_have_count(4)
 
 
-def test_what_is_wrong_is_said_and_the_others_are_counted(address, visit):
+def test_errors_are_shown_and_the_other_photos_are_counted(address, visit):
     page = visit(address)
-    broken = {"name": "notes.png", "mimeType": "image/png", "buffer": b"no picture"}
+    broken = {"name": "notes.png", "mimeType": "image/png", "buffer": b"not an image"}
     large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(1_200_000)}
     choose(page, broken, large, photo())
     expect(page.locator("#trouble")).to_have_text(ask(address, broken)["error"])
     expect(page.locator("#list .state")).to_have_text(
-        [ask(address, broken)["error"], "1.2 MB; this server takes 1 MB at most", "12"]
+        [ask(address, broken)["error"], "1.2 MB; this server's limit is 1 MB", "12"]
     )
     page.get_by_role("button", name="Remove notes.png").click()
     expect(page.locator("#list li")).to_have_count(2)
 
 
-def test_a_key_is_asked_for_and_a_server_that_goes_is_waited_for(visit, tmp_path):
-    with serving(tmp_path, HEADCOUNT_API_KEY="sesame") as (address, process):
+def test_the_page_asks_for_the_key_and_waits_for_a_lost_server(visit, tmp_path):
+    with server_process(tmp_path, HEADCOUNT_API_KEY="sesame") as (address, process):
         page = visit(address)
         page.locator("#key").fill("wrong")
         page.keyboard.press("Enter")
@@ -393,8 +356,8 @@ def test_a_key_is_asked_for_and_a_server_that_goes_is_waited_for(visit, tmp_path
         process.terminate()
         process.wait(20)
         choose(page, photo("after.png"))
-        expect(page.locator("#banner")).to_contain_text("does not answer")
-    with serving(tmp_path, port=address.rpartition(":")[2], HEADCOUNT_API_KEY="sesame"):
+        expect(page.locator("#banner")).to_contain_text("does not respond")
+    with server_process(tmp_path, port=address.rpartition(":")[2], HEADCOUNT_API_KEY="sesame"):
         expect(page.locator("#banner")).to_be_hidden()
         expect(page.locator("#total")).to_have_text("24 people in 2 photos")
         assert page.evaluate("[Object.keys(sessionStorage), Object.keys(localStorage)]") == [["key"], []]
@@ -405,10 +368,10 @@ def tab_to(page, selector):
         if page.evaluate("selector => document.activeElement.matches(selector)", selector):
             return
         page.keyboard.press("Tab")
-    raise AssertionError(f"{selector} cannot be reached by Tab")
+    raise AssertionError(f"Tab does not reach {selector}")
 
 
-def test_the_keyboard_is_enough(address, visit):
+def test_the_page_works_with_the_keyboard_alone(address, visit):
     page = visit(address)
     expect(page.locator("#welcome")).to_be_visible()
     choosers = []
@@ -459,7 +422,7 @@ CONTRAST = """() => {
 }"""
 
 
-def test_both_themes_can_be_read_and_a_phone_shows_it_all(address, visit):
+def test_both_themes_are_readable_and_fit_a_phone(address, visit):
     papers = []
     for scheme in ("light", "dark"):
         page = visit(address, color_scheme=scheme, viewport={"width": 375, "height": 740})
@@ -478,7 +441,7 @@ def test_both_themes_can_be_read_and_a_phone_shows_it_all(address, visit):
     assert page.evaluate("Object.keys(localStorage)") == ["theme"]
 
 
-def test_the_camera_takes_a_picture_and_nothing_is_held_on_to(address, visit):
+def test_the_camera_takes_a_photo_and_no_object_url_leaks(address, visit):
     page = visit(address, permissions=["camera"])
     page.locator("#welcome [data-do=camera]").click()
     expect(page.locator("#shoot")).to_be_enabled()
@@ -494,7 +457,7 @@ def test_the_camera_takes_a_picture_and_nothing_is_held_on_to(address, visit):
     assert page.evaluate("urls.size") == 0
 
 
-def test_fingers_are_enough(address, visit):
+def test_the_page_works_with_touch_alone(address, visit):
     page = visit(address, viewport={"width": 375, "height": 740}, has_touch=True, is_mobile=True)
     choose(page, photo())
     mode(page, "Correct")
@@ -511,11 +474,11 @@ def test_fingers_are_enough(address, visit):
         points = [] if gap is None else [{"x": x - gap, "y": y, "id": 0}, {"x": x + gap, "y": y, "id": 1}]
         fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
     assert page.evaluate("view().scale") == pytest.approx(4 * before, rel=0.2)
-    assert on_screen(page, 100, 60) == pytest.approx([x, y], abs=12)  # what was between the fingers still is
+    assert on_screen(page, 100, 60) == pytest.approx([x, y], abs=12)  # the point between the fingers stays there
     expect(page.locator("#big")).to_have_text("12")
 
 
-def test_a_busy_server_is_asked_again(address, visit):
+def test_requests_to_a_busy_server_are_retried(address, visit):
     page = visit(address)
     expect(page.locator("#welcome")).to_be_visible()
     refusals = []
@@ -526,6 +489,6 @@ def test_a_busy_server_is_asked_again(address, visit):
 
     page.route("**/v1/count?*", refuse, times=1)
     choose(page, photo())
-    expect(page.locator("#list .state")).to_have_text("busy, again in 1 s")
+    expect(page.locator("#list .state")).to_have_text("busy, retrying in 1 s")
     expect(page.locator("#big")).to_have_text("12")
     assert len(refusals) == 1

@@ -97,7 +97,7 @@ def test_many_processes_learn_what_one_learns_despite_interruptions(data, recipe
     finally:
         pair.terminate()
     assert pair.returncode == 0, err
-    assert out.splitlines() == [f"the best checkpoint is in {run / 'best'}"]  # printed by one process
+    assert out.splitlines() == [f"best checkpoint: {run / 'best'}"]  # printed by one process
     stopped_at = checkpoint.read(run)[0]["step"]
     assert 20 <= stopped_at < 40 and err.count("step=20 ") == 1 and f"step={stopped_at + 2} " not in err
 

@@ -1,6 +1,7 @@
 """Each term of the loss against its formula, and its gradient where the numbers are extreme."""
 
 import math
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from scipy.stats import poisson
 from headcount.models.counting_model import CountingModel, ModelConfig, Output
 from headcount.models.fusion import FUSIONS
 from headcount.training.losses import (
+    TERMS,
     CountLoss,
     LossConfig,
     bayesian_error,
@@ -157,7 +159,12 @@ def test_likelihood_gradient_is_finite_at_extremes(logit, raw):
     assert loss.isfinite() and logits.grad.isfinite().all() and raws.grad.isfinite().all()
 
 
-EVERY_TERM = LossConfig(density=1.0, mask=1.0, likelihood=1.0, blocks=0.5, count=0.5, bayesian=0.5)
+EVERY_TERM = LossConfig(**{name: 0.5 for name in TERMS if name != "teacher"})
+
+
+def test_every_weight_has_a_term_and_every_term_a_weight():
+    """A weight without a term would be ignored in silence."""
+    assert {field.name for field in fields(LossConfig)} - {"gamma", "block_cells"} == set(TERMS)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)
@@ -170,9 +177,9 @@ def test_every_fusion_has_finite_losses_and_gradients_on_empty_crops_too(fusion,
     terms = CountLoss(EVERY_TERM)(
         model(torch.zeros(1, 3, 32, 32), mask), density, mask, count_map(heads, 32, 32, 4)[None]
     )
-    expected = {"loss", "density", "blocks", "count", "bayesian"}
-    expected |= {"mask"} if not fusion.startswith("plain") and fusion != "feature_density" else set()
-    assert set(terms) == expected | ({"likelihood"} if fusion.endswith("_zip") else set())
+    expected = {"loss", *TERMS} - {"teacher"}
+    expected -= {"mask"} if fusion.startswith("plain") or fusion == "feature_density" else set()
+    assert set(terms) == expected - (set() if fusion.endswith("_zip") else {"likelihood"})
     terms["loss"].backward()
     assert all(value.isfinite() for value in terms.values())
     assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)

@@ -18,8 +18,8 @@ import torch
 
 from headcount.datasets import readers
 from headcount.datasets.sample import Sample
-from headcount.evaluation.evaluate import evaluate
 from headcount.evaluation.metrics import CountMetrics
+from headcount.evaluation.report import evaluate
 from headcount.inference.counter import Counter, load
 from headcount.inference.engines import TorchEngine
 from headcount.inference.pretrained import find_model

@@ -19,14 +19,13 @@ import headcount
 from headcount.cli import main
 from headcount.datasets import readers
 from headcount.evaluation.calibration import calibrate
-from headcount.evaluation.evaluate import evaluate
 from headcount.evaluation.metrics import CountMetrics
+from headcount.evaluation.report import evaluate
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import save
-from headcount.training import finetune as finetuning
-from headcount.training import validation
+from headcount.training import finetuning, validation
 from headcount.training.config import TrainConfig, TrainError
-from headcount.training.finetune import FinetuneTrainer
+from headcount.training.finetuning import FinetuneTrainer
 from headcount.training.holdout import find_annotations, split
 from headcount.training.losses import LossConfig
 
@@ -79,7 +78,7 @@ def test_the_report_can_be_measured_again(learned):
     assert not {s.image for s in held} & {s.image for s in readers.read(run / "photos", "json", "train")}
     record = json.loads((run / "run.json").read_text())["config"]
     assert record["steps"] == 30 and record["model"]["backbone"] == "lite0" and record["freeze"] == 5
-    assert calibrate(run, run).pictures == 3  # its intervals come from these images
+    assert calibrate(run, run).images == 3  # its intervals come from these images
 
 
 def test_frozen_blocks_and_the_statistics_of_norms_stay(learned):
