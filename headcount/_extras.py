@@ -6,7 +6,7 @@ EXTRAS = {
     "platformdirs": "serve",
     **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
     **dict.fromkeys(("torch", "safetensors", "filelock", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
-    "h5py": "peers",
+    "h5py": "hdf5",
     "matplotlib": "plot",
     "nncf": "int8",
     "onnxruntime": "onnxruntime",
