@@ -199,10 +199,10 @@ def test_a_decompression_bomb_is_refused_unless_allowed(run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["x.jpg", "--resume"], "--resume: needs --out"),
-        (["x.mp4", "--resume", "--out", "x.csv"], "--resume: not with a video"),
-        (["x.mp4", "--points", "x.csv"], "--points: takes images"),
-        (["x.jpg", "--plot", "x.png"], "--plot: takes a video"),
+        (["x.jpg", "--resume"], "--resume requires --out"),
+        (["x.mp4", "--resume", "--out", "x.csv"], "--resume cannot be combined with a video"),
+        (["x.mp4", "--points", "x.csv"], "--points requires images"),
+        (["x.jpg", "--plot", "x.png"], "--plot requires a video"),
         (["x.mp4", "--plot", "x.svg"], "give a .png file"),
         (["x.mp4", "--every", "often"], "as 1s or 0.2s"),
         (["x.mp4", "--smooth", "-1"], "--smooth -1"),

@@ -135,7 +135,7 @@ def test_count_inside_a_polygon(run, photos, model):
     ("arguments", "says"),
     [
         (["count"], "no input given"),
-        (["count", "x.jpg", "--colour"], "--colour"),
+        (["count", "x.jpg", "--color"], "--color"),
         (["count", "x.jpg", "--format", "xml"], "jsonl"),
         (["count", "x.jpg", "--model", "no-such.onnx"], "no-such.onnx"),
         (["count", "x.jpg", "--engine", "abacus"], "openvino"),

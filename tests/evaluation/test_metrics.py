@@ -48,7 +48,7 @@ def test_levels_meet_without_gap_or_overlap():
     counts = np.arange(2000)
     names = np.array(list(LEVELS))[level_of(counts)]
     for name, level in LEVELS.items():
-        assert np.array_equal(counts[names == name], counts[(level.least <= counts) & (counts <= level.most)])
+        assert np.array_equal(counts[names == name], counts[(level.min_count <= counts) & (counts <= level.max_count)])
 
 
 def test_the_bootstrap_interval_is_that_of_resampled_means():

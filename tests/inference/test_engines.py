@@ -218,11 +218,15 @@ def test_an_unsupported_half_precision_is_not_silently_another(exported):
 
 def test_what_a_model_pads_with(exported, tmp_path):
     """The zero of its normalization, so that padded sizes count what the image's own size does."""
-    assert open_engine(exported / "random.onnx").meta.blank == (128, 128, 128)  # the light backbone's grey 127.5
+    assert open_engine(exported / "random.onnx").meta.padding_color == (
+        128,
+        128,
+        128,
+    )  # the light backbone's grey 127.5
     lite = models.CountingModel(models.ModelConfig(backbone="lite0", fusion="feature_zip", width=16))
-    assert TorchEngine(lite).meta.blank == (127, 127, 127)
+    assert TorchEngine(lite).meta.padding_color == (127, 127, 127)
     shrinking = models.CountingModel(models.ModelConfig(backbone="mcnn", shrink=True))
-    assert TorchEngine(shrinking).meta.blank == ()
+    assert TorchEngine(shrinking).meta.padding_color == ()
     with pytest.raises(EngineError, match="metadata"):
         ModelMeta.from_strings({**ModelMeta("m", 8, 32, 160).to_strings(), "blank": "[1, 2]"}, tmp_path)
 

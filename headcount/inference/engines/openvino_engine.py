@@ -12,7 +12,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headcount.inference.engines.base import check_int8, either, import_runtime, is_exported, last_line, usable_cores
+from headcount.inference.engines.base import (
+    check_int8,
+    import_runtime,
+    is_exported,
+    join_choices,
+    last_line,
+    usable_cores,
+)
 from headcount.inference.engines.metadata import EngineError, ModelMeta
 
 if TYPE_CHECKING:
@@ -74,7 +81,9 @@ def choose_precision(core: Core, precision: str) -> str:
     if precision in ("auto", "int8"):
         return [*half, "fp32"][0]
     if precision != "fp32" and precision not in half:
-        raise EngineError(f"precision {precision}: this CPU has no {precision}; use {either('auto', 'fp32', *half)}")
+        raise EngineError(
+            f"precision {precision}: this CPU has no {precision}; use {join_choices('auto', 'fp32', *half)}"
+        )
     return precision
 
 
