@@ -198,6 +198,7 @@ def test_an_exported_file_that_changed_is_refused_before_a_runtime_sees_it(expor
 def test_metadata_survives_as_text(tmp_path):
     meta = ModelMeta("a name", 8, 32, 160, min_side=448, data="Part A, 300 photos", metrics={"mae": 61.8, "n": 182})
     assert ModelMeta.from_strings(meta.to_strings(), tmp_path) == meta
+    assert set(meta.to_strings()) == ModelMeta.stored_keys() and "blank" in ModelMeta.stored_keys()
 
 
 def test_a_network_without_a_mask_gives_ones(tmp_path):

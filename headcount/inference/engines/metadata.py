@@ -68,12 +68,16 @@ class ModelMeta:
         return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
 
     @classmethod
+    def stored_keys(cls) -> set[str]:
+        """The keys that `to_strings` returns."""
+        return {f.name for f in fields(cls)} - {"padding_color"} | {STORED_PADDING_COLOR}
+
+    @classmethod
     def from_strings(cls, strings: dict[str, str], path: Path) -> ModelMeta:
         """The inverse of `to_strings`. Raises EngineError if `path` was not made by `headcount export`."""
         try:
             texts = {"name", "data", "version", "weights"}
-            names = {f.name for f in fields(cls)} - {"padding_color"} | {STORED_PADDING_COLOR}
-            known = names & set(strings)
+            known = cls.stored_keys() & set(strings)
             values: JsonObject = {k: strings[k] if k in texts else json.loads(strings[k]) for k in known}
             color = tuple(values.pop(STORED_PADDING_COLOR, ()))
             meta = cls(**values, padding_color=color)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -90,7 +89,7 @@ def choose_precision(core: Core, precision: str) -> str:
 def metadata_of(model: Model) -> dict[str, str]:
     """The entries of an .onnx file's metadata_props that ModelMeta knows, from where OpenVINO keeps them."""
     strings = {}
-    for key in (f.name for f in fields(ModelMeta)):
+    for key in ModelMeta.stored_keys():
         if model.has_rt_info(["framework", key]):
             strings[key] = str(model.get_rt_info(["framework", key]).value)
     return strings
