@@ -234,7 +234,7 @@ def test_localization_is_pooled_over_images_and_nobody_is_right():
 
 def test_a_radius_is_above_zero():
     for radius in (0, -4, np.nan, np.inf):
-        with pytest.raises(ValueError, match="pixels above zero"):
+        with pytest.raises(ValueError, match="number of pixels above 0, got"):
             localize(np.zeros((0, 2)), np.zeros((0, 2)), radius)
 
 

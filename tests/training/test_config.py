@@ -97,7 +97,10 @@ def test_a_recipe_changes_only_what_differs_from_its_base(tmp_path):
     assert list(config.sets) == ["c"]  # the data sets of a recipe replace those of its base
 
 
-@pytest.mark.parametrize("base, said", [("row", "not based on this one"), (3, "base is 3"), ("none", "no such recipe")])
+@pytest.mark.parametrize(
+    "base, said",
+    [("row", "not based on this one"), (3, "base must be the name of a recipe .*, got 3"), ("none", "no such recipe")],
+)
 def test_an_impossible_base_is_an_error(tmp_path, base, said):
     (tmp_path / "row.toml").write_text(f"base = {base!r}")
     with pytest.raises(TrainError, match=said):
