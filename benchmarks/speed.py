@@ -200,7 +200,7 @@ def folder_of_photos(folder: Path, images: Path | None) -> None:
     """
     paths = some_images(folder, images, 300)
     one_by_one, many, unpadded = (headcount.load(MODEL) for _ in range(3))
-    unpadded.engine.meta = replace(unpadded.engine.meta, blank=())
+    unpadded.engine.meta = replace(unpadded.engine.meta, padding_color=())
     rates: dict[str, float] = {"own size": 0.0, "one by one": 0.0, "folder": 0.0}
     for first in range(0, len(paths), 50):
         part = paths[first : first + 50]
@@ -238,7 +238,7 @@ def tiles() -> None:
 
 
 def huge_images(folder: Path) -> None:
-    """Peak memory of counting very large images with each shipped model, in a process each."""
+    """Peak memory of counting very large images with each bundled model, in a process each."""
     crowd = render(1, people=300, width=1000, height=750).image
     models = [MODEL] if MODEL else sorted(path.stem for path in WEIGHTS.glob("*.onnx"))
     for size, (height, width) in HUGE_SIZES.items():

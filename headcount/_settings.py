@@ -46,7 +46,7 @@ def _read(hint: Hint, values: object, where: str, path: Path) -> object:
         tables = _table(values, where, path)
         return {key: _read(item, value, where, (*path, key)) for key, value in tables.items()}
     if not isinstance(values, list | tuple):
-        raise SettingsError(f"{_subject(where, path)} is {values!r}; it takes a list of tables")
+        raise SettingsError(f"{_subject(where, path)} must be a list of tables, got {values!r}")
     return tuple(_read(item, value, where, (*path, index)) for index, value in enumerate(values))
 
 
@@ -72,12 +72,12 @@ def _read_value(hint: Hint, value: object, where: str, path: Path) -> object:
             element = int(index[1])
             value = cast(Sequence[object], value)[element]
             hint, path = _element(hint), (*path, element)
-        raise SettingsError(f"{_subject(where, path)} is {value!r}; it takes {describe(hint)}") from None
+        raise SettingsError(f"{_subject(where, path)} must be {describe(hint)}, got {value!r}") from None
 
 
 def _table(values: object, where: str, path: Path) -> Mapping[str, object]:
     if not isinstance(values, Mapping):
-        raise SettingsError(f"{_subject(where, path)} is {values!r}; it takes a table of settings")
+        raise SettingsError(f"{_subject(where, path)} must be a table of settings, got {values!r}")
     return values
 
 
@@ -102,7 +102,7 @@ def _without_none(hint: Hint) -> Hint:
 
 
 def describe(hint: Hint) -> str:
-    """What a setting of the type `hint` takes, in words: "an integer", "a list of 2 numbers".
+    """What a setting of the type `hint` must be, in words: "an integer", "a list of 2 numbers".
 
     Args:
         hint: int, float, str, bool, a tuple of one of them, or one of these or None.

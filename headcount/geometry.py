@@ -10,16 +10,18 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 MIN_SCALE, MAX_SCALE = 0.05, 8.0  # factors by which an image may be resized, per side
-MAX_ENLARGE = MAX_SCALE  # without a limit, a strip one pixel high would be enlarged to a wall of noise
 
 
 def enlargement(height: int, width: int, min_side: int) -> float:
-    """Return the scale that brings the short side to `min_side` pixels: 1 if it is longer, at most MAX_ENLARGE."""
-    return max(1.0, min(min_side / min(height, width), MAX_ENLARGE))
+    """Return the scale that brings the short side to `min_side` pixels: 1 if it is longer, at most MAX_SCALE.
+
+    Without a limit, a strip one pixel high would be enlarged to a wall of noise.
+    """
+    return max(1.0, min(min_side / min(height, width), MAX_SCALE))
 
 
 def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:
-    """Enlarge an image (H,W,3) until its short side has `min_side` pixels, at most MAX_ENLARGE times."""
+    """Enlarge an image (H,W,3) until its short side has `min_side` pixels, at most MAX_SCALE times."""
     return resize(image, enlargement(image.shape[0], image.shape[1], min_side))
 
 
@@ -39,7 +41,7 @@ def resize(image: np.ndarray, scale: float) -> np.ndarray:
         ValueError: If the scale is out of range.
     """
     if not MIN_SCALE <= scale <= MAX_SCALE:
-        raise ValueError(f"scale is {scale:g}; it takes {MIN_SCALE:g} to {MAX_SCALE:g}")
+        raise ValueError(f"scale must be between {MIN_SCALE:g} and {MAX_SCALE:g}, got {scale:g}")
     if scale == 1:
         return image
     import cv2

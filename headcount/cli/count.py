@@ -30,7 +30,7 @@ def count(
     defaults = RayOptions()
     for field in fields(defaults):
         if getattr(ray_options, field.name) != getattr(defaults, field.name):
-            raise UsageError(f"--{field.name.replace('_', '-')}: only with --ray")
+            raise UsageError(f"--{field.name.replace('_', '-')} requires --ray")
     from headcount.cli.count_command import count_inputs
 
     return count_inputs(inputs, options)

@@ -9,7 +9,7 @@ from pathlib import Path
 from headcount.cli.messages import UsageError, check_target, print_message, usage_errors
 from headcount.cli.options import CountOptions
 from headcount.cli.output import overlay_paths
-from headcount.geometry import MAX_ENLARGE, MIN_SCALE
+from headcount.geometry import MAX_SCALE, MIN_SCALE
 from headcount.inference.result import COLUMNS
 from headcount.io import video, video_source
 from headcount.io.video_writer import CODECS
@@ -36,32 +36,32 @@ def check_options(options: CountOptions, output_format: str, has_video: bool) ->
     check_target("--plot", options.plot)
     check_numbers(options)
     if output_format == "parquet":
-        raise UsageError("--format parquet: only with --ray; use csv or jsonl")
+        raise UsageError("--format parquet requires --ray; use csv or jsonl")
     if options.resume:
         if options.out is None or output_format == "table":
-            raise UsageError("--resume: needs --out with the .csv or .jsonl file to resume")
+            raise UsageError("--resume requires --out with the .csv or .jsonl file to resume")
         if options.points:
-            raise UsageError("--resume: not with --points, which is written for all images at once")
+            raise UsageError("--resume cannot be combined with --points, which is written for all images at once")
         if has_video:
-            raise UsageError("--resume: not with a video, which is counted from its start")
+            raise UsageError("--resume cannot be combined with a video, which is counted from its start")
     if options.points and has_video:
-        raise UsageError("--points: takes images only, since frames of a video are not files")
+        raise UsageError("--points requires images, since frames of a video are not files")
     if options.plot and not has_video:
-        raise UsageError("--plot: takes a video or camera")
+        raise UsageError("--plot requires a video or camera")
     if options.smooth and not has_video:
-        raise UsageError("--smooth: takes a video or camera")
+        raise UsageError("--smooth requires a video or camera")
     if options.plot and options.plot.suffix.lower() != ".png":
         raise UsageError(f"--plot {options.plot}: give a .png file")
 
 
 def check_numbers(options: CountOptions) -> None:
     """Check the ranges of --scale, --smooth, --max-pixels and --every. Raises UsageError."""
-    if not MIN_SCALE <= options.scale <= MAX_ENLARGE:
-        raise UsageError(f"--scale {options.scale:g}: takes {MIN_SCALE:g} to {MAX_ENLARGE:g}")
+    if not MIN_SCALE <= options.scale <= MAX_SCALE:
+        raise UsageError(f"--scale must be between {MIN_SCALE:g} and {MAX_SCALE:g}, got {options.scale:g}")
     if not 0 <= options.smooth <= 3600:
-        raise UsageError(f"--smooth {options.smooth:g}: takes 0 to 3600 seconds")
+        raise UsageError(f"--smooth must be between 0 and 3600 seconds, got {options.smooth:g}")
     if not options.max_pixels > 0:
-        raise UsageError(f"--max-pixels {options.max_pixels:g}: takes a number of megapixels above 0")
+        raise UsageError(f"--max-pixels must be above 0 megapixels, got {options.max_pixels:g}")
     with usage_errors():
         video.parse_every(options.every)
 

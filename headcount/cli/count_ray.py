@@ -77,22 +77,24 @@ def check_options(inputs: Sequence[str], options: CountOptions, ray_options: Ray
         UsageError: For a value out of range, a missing folder, or options that exclude each other.
     """
     if options.resume:
-        raise UsageError("--resume: not with --ray; a run with the same --out resumes automatically")
+        raise UsageError("--resume cannot be combined with --ray; a run with the same --out resumes automatically")
     for name in NOT_WITH_RAY:
         if getattr(options, name):
-            raise UsageError(f"--{name}: not with --ray; count these images without --ray")
+            raise UsageError(f"--{name} cannot be combined with --ray; count these images without --ray")
     if not inputs and not ray_options.paths:
         raise UsageError("no input given; try: headcount count photos --ray local --out counts")
     if options.out is None or options.out.is_file():
-        raise UsageError(f"--out {options.out or ''}: with --ray, give a folder or address that all machines share")
+        raise UsageError(
+            f"--ray requires --out with a folder or address that all machines share, got {options.out or 'nothing'}"
+        )
     if options.format not in (None, "table", "parquet", "jsonl"):
-        raise UsageError(f"--format {options.format}: takes parquet or jsonl with --ray")
+        raise UsageError(f"--format must be parquet or jsonl with --ray, got {options.format}")
     check_numbers(options)
     for name, minimum in MINIMUM.items():
         if getattr(ray_options, name) < minimum:
-            raise UsageError(f"--{name.replace('_', '-')}: takes {minimum} or more")
+            raise UsageError(f"--{name.replace('_', '-')} must be at least {minimum}, got {getattr(ray_options, name)}")
     if not (ray_options.workers or ray_options.worker_cpus or ray_options.worker_gpus):
-        raise UsageError("--worker-cpus 0: without GPUs, also give the number of --workers")
+        raise UsageError("--worker-cpus 0 requires --workers, unless the workers have GPUs")
 
 
 class Summary:

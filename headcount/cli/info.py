@@ -20,8 +20,8 @@ def info(*, model: Path | None = None) -> int:
     """Show the version, the installed engines and the details of a model.
 
     Args:
-        model: An .onnx file, a checkpoint folder, or the name of a model that comes with headcount. Without it, the
-            default model.
+        model: An .onnx file, a checkpoint folder, or the name of a bundled model. Without it, the default
+            model.
     """
     from headcount.inference.engines import ENGINES, open_engine
     from headcount.inference.pretrained import WEIGHTS, find_model

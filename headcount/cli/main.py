@@ -1,7 +1,8 @@
 """The entry point of the `headcount` command.
 
 Results go to stdout, everything else to stderr. Exit codes: 0 for success, 1 if an input failed (the results of the
-others stand), 2 for wrong usage, 130 after Ctrl-C (the results so far stand), 141 if nobody reads stdout any more.
+others are kept), 2 for wrong usage, 130 or 143 after SIGINT or SIGTERM (results so far are kept), 141 if stdout was
+closed.
 """
 
 from __future__ import annotations
@@ -40,13 +41,20 @@ def main(arguments: list[str] | None = None) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the rest of the buffer must not fail at exit
         code = 141
     except ModuleNotFoundError as error:
-        extra = EXTRAS.get(str(error.name), "train")
-        print_message(f"this needs {error.name}, which is not installed: {install_hint(extra)}")
+        print_message(missing_package(error))
         code = 1
     except (ValueError, OSError) as error:
         print_message(str(error))
         code = 1
     sys.exit(code)
+
+
+def missing_package(error: ModuleNotFoundError) -> str:
+    """The message about a package that is not installed, with the extra that provides it if there is one."""
+    package = str(error.name).partition(".")[0]
+    if package not in EXTRAS:
+        return f"{package} is not installed"
+    return f"{package} is not installed; {install_hint(EXTRAS[package])}"
 
 
 def prepare_stdout() -> None:

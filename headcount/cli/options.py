@@ -28,8 +28,8 @@ class CountOptions:
     """The options of `headcount count`.
 
     Attributes:
-        model: An .onnx file, a checkpoint folder, or the name of a model that comes with headcount. The command
-            headcount info lists these models and describes the default one.
+        model: An .onnx file, a checkpoint folder, or the name of a bundled model. The command headcount info
+            lists these models and describes the default one.
         format: table, csv (with a header) or jsonl (one JSON object per image or frame). By default, the suffix of
             --out decides. Without --out, images give a table and videos give CSV.
         out: Write the results to this file instead of the screen. The file appears when it is complete.
@@ -77,11 +77,11 @@ class RayOptions:
             Parquet or JSON Lines files in the folder --out. If a run stops, run the same command again to resume it.
         paths: A text file of paths and addresses, one per line.
         retry: Count the images again that failed in earlier runs.
-        part: Images per result file. This is also the most work that is lost with a worker.
+        part: Images per result file; a crashed worker repeats at most this many.
         workers: Number of worker processes. 0 starts as many as the cluster has capacity for.
         worker_cpus: CPUs per worker, and threads that its engine uses.
         worker_gpus: GPUs per worker.
-        readers: Images that each worker reads at the same time. Increase it for GPUs and slow storage.
+        readers: Number of images each worker reads and decodes ahead. Increase it for GPUs and slow storage.
     """
 
     ray: str | None = None

@@ -32,9 +32,9 @@ def train(
     To train on several GPUs, start this command with torchrun.
 
     Args:
-        recipe: Name of a recipe that comes with headcount, or a .toml file.
-        start: Fine-tune this model instead of following a recipe: the name of a model that comes with headcount, an
-            .onnx file that headcount export wrote, or a checkpoint folder.
+        recipe: Name of a bundled recipe, or a .toml file.
+        start: Fine-tune this model instead of following a recipe: the name of a bundled model, an .onnx file that
+            headcount export wrote, or a checkpoint folder.
         data: Folder that contains the data sets of the recipe. With --from: a folder that headcount annotate marked, an
             annotation file or a data set; some photos are held out automatically to choose the best model.
         out: Folder for the checkpoints and the log. By default runs/RECIPE, with --from runs/DATA.
@@ -50,7 +50,7 @@ def train(
     if recipe is None:
         assert start is not None
         if resume:
-            raise UsageError("--resume: not with --from; fine-tune again into another folder")
+            raise UsageError("--resume cannot be combined with --from; fine-tune again into another folder")
         return fine_tune(start, data, out, minutes, format, settings)
     return train_recipe(recipe, data, out, resume, force, backbone_weights, settings)
 

@@ -61,7 +61,10 @@ def choose_classes(labels: Iterable[str], wanted: Sequence[str], where: str | Pa
         if found := known.intersection(group):
             return found
     if len(known) > 1:
-        raise PointsError(f"{where}: its classes are {listed}, and none is a person; say which to count (--classes)")
+        raise PointsError(
+            f"{where}: its classes are {listed}, and none is a person; choose the classes:"
+            " headcount convert DATA --classes NAME --out FILE.csv"
+        )
     return known
 
 

@@ -57,7 +57,10 @@ def parse_coco(root: Path) -> Iterator[AnnotationRecord | PointsError]:
         for item in _file_records(data, file, images, split):
             if isinstance(item, AnnotationRecord):
                 if item.image in seen:
-                    raise PointsError(f"{file}: {item.image.name} is in another file too; give one of the files itself")
+                    raise PointsError(
+                        f"{file}: {item.image.name} is in another file too; pass a single annotation file instead of"
+                        " the folder"
+                    )
                 seen.add(item.image)
             yield item
 
@@ -123,7 +126,8 @@ def _place(item: Json, category: Json, file: Path) -> Iterable[float]:
     box = item.get("bbox")
     if box is None or len(box) != 4:
         raise PointsError(
-            f"{file}: annotation {excerpt(str(item.get('id')))} has no labeled keypoint and no box; give everybody one"
+            f"{file}: annotation {excerpt(str(item.get('id')))} has no labeled keypoint and no box;"
+            " add a head keypoint or a box to each person"
         )
     left, top, width, height = box
     return left, top, left + width, top + height

@@ -147,7 +147,9 @@ def _refuse_duplicates(samples: Iterable[Sample], source: Path) -> None:
     seen: set[Path] = set()
     for sample in samples:
         if sample.image in seen:
-            raise PointsError(f"{sample.image}: is in two splits of {source}; give one with --split")
+            raise PointsError(
+                f"{sample.image}: is in two splits of {source}; convert one split at a time with --split NAME"
+            )
         seen.add(sample.image)
 
 

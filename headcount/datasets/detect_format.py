@@ -7,6 +7,8 @@ from pathlib import Path
 from headcount.datasets.annotations import PointsError
 from headcount.datasets.registry import FORMATS
 
+FORMAT_OPTION = "format=NAME (--format; headcount convert: --from)"
+
 
 def detect(root: str | Path) -> tuple[str, str]:
     """Detect the annotation format of a folder or file, from names and the first lines of files.
@@ -29,6 +31,6 @@ def detect(root: str | Path) -> tuple[str, str]:
         return found[0], f"this looks like {found[0]}: {signs[found[0]]}"
     if found:
         fits = "; ".join(f"{name} ({signs[name]})" for name in found)
-        raise PointsError(f"{root}: more than one format fits: {fits}; say which with --from, or give the file itself")
+        raise PointsError(f"{root}: more than one format fits: {fits}; pass {FORMAT_OPTION}, or give the file itself")
     known = "; ".join(f"{name} ({sign})" for name, sign in signs.items())
-    raise PointsError(f"{root}: in no known format; looked for {known}; say which with --from")
+    raise PointsError(f"{root}: in no known format; looked for {known}; pass {FORMAT_OPTION}")

@@ -102,7 +102,7 @@ class RecordFormat(Format):
         wanted = select_split(root, records, split, lambda record: relative_path(record.image, folder))
         loaded = _load(wanted, on_error)
         if boxes and loaded and not any(len(found.boxes) for _, found in loaded):
-            raise PointsError(f"{root}: has points and no boxes; leave out --boxes")
+            raise PointsError(f"{root}: has points and no boxes; leave out boxes (headcount convert: --boxes)")
         chosen = _counted_classes(root, records, loaded, wanted, classes)
         return _samples(loaded, boxes, chosen, on_error)
 
@@ -130,7 +130,7 @@ def _counted_classes(
     """The classes to count, chosen over all splits so that each split counts the same things."""
     labels = {label for _, found in loaded for label in found.labels}
     if classes and not labels:
-        raise PointsError(f"{root}: this format has no classes; leave out --classes")
+        raise PointsError(f"{root}: this format has no classes; leave out classes (headcount convert: --classes)")
     if labels:
         own = {id(record) for record in wanted}
         labels |= {label for record in records if id(record) not in own for label in _labels(record)}

@@ -9,6 +9,7 @@ import numpy as np
 
 from headcount.datasets.annotation_files import read_image_size
 from headcount.datasets.annotations import ErrorHandler, PointsError, raise_error
+from headcount.geometry import inside
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,6 +40,11 @@ class Sample:
         """The file name of the image without its suffix."""
         return self.image.stem
 
+    @property
+    def points_in_roi(self) -> np.ndarray:
+        """The points that are counted: those inside `roi`, or all points if there is none. float32 (M, 2)."""
+        return self.points if self.roi is None else self.points[inside(self.points, self.roi)]
+
 
 def make_sample(
     image: Path,
@@ -64,8 +70,8 @@ def make_sample(
     except PointsError as error:
         on_error(error)
         return Sample(image, np.zeros((0, 2), np.float32), roi, scene)
-    inside = ((points >= 0) & (points < extent)).all(axis=1)  # (N,)
+    in_image = ((points >= 0) & (points < extent)).all(axis=1)  # (N,)
     # Rounding to float32 must not carry a point across the right or lower border.
     border = np.nextafter(extent.astype(np.float32), np.float32(0))
-    kept = np.minimum(points[inside].astype(np.float32), border)
-    return Sample(image, kept, roi, scene, dropped=int((~inside).sum()), rule=rule)
+    kept = np.minimum(points[in_image].astype(np.float32), border)
+    return Sample(image, kept, roi, scene, dropped=int((~in_image).sum()), rule=rule)

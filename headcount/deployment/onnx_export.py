@@ -33,7 +33,7 @@ from headcount.deployment.quantization import (
     quantize,
 )
 from headcount.inference.counter import Counter
-from headcount.inference.engines import SEAL, EngineError, ModelMeta, OpenVINOEngine, describe
+from headcount.inference.engines import CHECKSUM_FIELD, EngineError, ModelMeta, OpenVINOEngine, describe
 from headcount.models import serialization
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble
@@ -162,17 +162,17 @@ def export(
             if not (change.mean <= INT8_TOLERANCE or force):
                 raise ExportError(int8_refusal(change))
             report = replace(report, change=change, megabytes=draft.stat().st_size / 1e6)
-        seal(draft)
+        append_checksum(draft)
         draft.replace(path)
     finally:
         draft.unlink(missing_ok=True)
     return replace(report, path=path)
 
 
-def seal(path: Path) -> None:
-    """Append the checksum that `engines.check_seal` compares."""
+def append_checksum(path: Path) -> None:
+    """Append the checksum that `engines.checksum.verify_checksum` compares."""
     content = path.read_bytes()
-    path.write_bytes(content + SEAL + hashlib.sha256(content).hexdigest().encode())
+    path.write_bytes(content + CHECKSUM_FIELD + hashlib.sha256(content).hexdigest().encode())
 
 
 def photos_for(

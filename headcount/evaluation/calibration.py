@@ -17,7 +17,6 @@ from numpy.typing import ArrayLike
 
 from headcount.datasets.readers import read
 from headcount.datasets.sample import Sample
-from headcount.geometry import inside
 from headcount.inference.counter import Counter, load
 from headcount.inference.engines import CALIBRATION
 from headcount.inference.reliability import head_spacing, interval
@@ -34,13 +33,13 @@ class Calibration:
     """How far counts can be trusted.
 
     Attributes:
-        interval: what `reliability.interval` needs.
-        spacing: pixels between heads below which almost no image was (see `reliability.head_spacing`).
-        measured: share of the images whose true count is in the interval that is fitted to the others.
-        sets: the same for each data set.
-        width: the median of (high - low) / count.
-        images: their number.
-        about: date, version, commit and cpu.
+        interval: Parameters of the interval, as `reliability.interval` takes them.
+        spacing: Pixels between heads. Almost no image had a smaller spacing (see `reliability.head_spacing`).
+        measured: Share of the images whose true count is in the interval that is fitted to the others.
+        sets: The same share for each data set.
+        width: Median of (high - low) / count.
+        images: Number of images.
+        about: Date, version, commit and CPU of the calibration.
     """
 
     interval: dict[str, float]
@@ -108,8 +107,7 @@ def calibrate(run: str | Path, data: str | Path, progress: Callable[[int, int], 
 def measure(sample: Sample, counter: Counter) -> tuple[float, float, float]:
     """The true count, the predicted count and the head spacing of an image."""
     result = counter.count(sample.image, sample.roi)
-    heads = sample.points if sample.roi is None else sample.points[inside(sample.points, sample.roi)]
-    return len(heads), result.count, head_spacing(result.density, result.stride)
+    return len(sample.points_in_roi), result.count, head_spacing(result.density, result.stride)
 
 
 def summarize(true: np.ndarray, predicted: np.ndarray, spacing: np.ndarray, names: np.ndarray) -> Calibration:

@@ -23,19 +23,19 @@ class Level:
     """A level of crowding, by the true count of an image.
 
     Attributes:
-        least: the fewest people.
-        most: the most people; infinity for the last level.
+        min_count: Smallest number of people.
+        max_count: Largest number of people. Infinity for the last level.
     """
 
-    least: int
-    most: float
+    min_count: int
+    max_count: float
 
     @property
     def label(self) -> str:
         """The range of counts: "nobody", "1-300", "301-700" or "701-"."""
-        if self.most == 0:
+        if self.max_count == 0:
             return "nobody"
-        return f"{self.least}-" if self.most == float("inf") else f"{self.least}-{self.most:g}"
+        return f"{self.min_count}-" if self.max_count == float("inf") else f"{self.min_count}-{self.max_count:g}"
 
 
 # The paper's levels, and images without people as a level of their own.
@@ -45,12 +45,12 @@ LEVELS = {
     "middle": Level(301, 700),
     "high": Level(701, float("inf")),
 }
-CROWD_LEVELS = {name: level for name, level in LEVELS.items() if level.least > 0}
+CROWD_LEVELS = {name: level for name, level in LEVELS.items() if level.min_count > 0}
 
 
 def level_of(true: ArrayLike) -> np.ndarray:
     """The level of each true count (N,): indices into `LEVELS`, int (N,)."""
-    return np.searchsorted([level.most for level in LEVELS.values()], np.asarray(true, np.float64))
+    return np.searchsorted([level.max_count for level in LEVELS.values()], np.asarray(true, np.float64))
 
 
 def root_mean_square(errors: ArrayLike) -> float:
@@ -87,11 +87,11 @@ class CountMetrics:
     """Metrics over N >= 1 images.
 
     Args:
-        true: (N,) people, finite.
-        predicted: (N,) people, finite.
-        names: (N,) of the images, for messages.
-        scenes: (N,) the camera of each image.
-        games: float (N,L), each image's GAME at levels 1..L (see `game`).
+        true: True number of people in each image, (N,), finite.
+        predicted: Predicted number of people in each image, (N,), finite.
+        names: Name of each image, (N,), for messages.
+        scenes: Camera of each image, (N,).
+        games: GAME of each image at levels 1..L, float (N,L); see `game`.
 
     Raises:
         ValueError: there are no images, the lengths differ, or a count is not finite or negative (naming the image).
@@ -310,7 +310,7 @@ def localize(true: np.ndarray, predicted: np.ndarray, radius: float) -> Localiza
         ValueError: the radius is not positive and finite, or scipy is not installed.
     """
     if not 0 < radius < float("inf"):
-        raise ValueError(f"radius is {radius:g}; it takes a number of pixels above zero")
+        raise ValueError(f"radius must be a finite number of pixels above 0, got {radius:g}")
     try:
         from scipy.sparse import csr_matrix
         from scipy.sparse.csgraph import maximum_bipartite_matching

@@ -39,16 +39,16 @@ class Row:
     """One image.
 
     Attributes:
-        name: of the image.
-        path: of its file.
-        scene: the camera; "" if the data set has none.
-        true: people.
-        predicted: people.
-        error: predicted - true, people.
-        seconds: to read and count the image.
-        game1: GAME at level 1, people.
-        game2: GAME at level 2, people.
-        game3: GAME at level 3, people.
+        name: Name of the image.
+        path: Path of the image file.
+        scene: Name of the camera; "" if the data set has none.
+        true: True number of people.
+        predicted: Predicted number of people.
+        error: Predicted minus true number of people.
+        seconds: Time to read and count the image, in seconds.
+        game1: GAME at level 1, in people.
+        game2: GAME at level 2, in people.
+        game3: GAME at level 3, in people.
     """
 
     name: str
@@ -68,11 +68,11 @@ class Report:
     """What `evaluate` found.
 
     Attributes:
-        rows: of the images that were counted, in the order given.
-        metrics: over these images.
-        errors: path -> reason, for the images that were not counted.
-        about: where the figures come from: model, engine, precision, data, format, split, date, version, commit, cpu.
-        localization: of the positions that `CountResult.points` gives, at each radius that was requested.
+        rows: One row for each image that was counted, in the order given.
+        metrics: Metrics over these images.
+        errors: Reason for each image that was not counted, by its path.
+        about: Origin of the figures: model, engine, precision, data, format, split, date, version, commit, cpu.
+        localization: Localization of the positions that `CountResult.points` gives, at each radius that was requested.
     """
 
     rows: list[Row]
@@ -200,7 +200,7 @@ def evaluate(
 
 def measure(sample: Sample, counter: CountsImages, radii: Sequence[float] = ()) -> tuple[Row, list[Localization]]:
     """Count one sample, and match its estimated positions with its heads at each radius."""
-    points = sample.points if sample.roi is None else sample.points[inside(sample.points, sample.roi)]
+    points = sample.points_in_roi
     began = time.perf_counter()
     result = counter.count(sample.image, roi=sample.roi)
     seconds = time.perf_counter() - began  # including reading the image

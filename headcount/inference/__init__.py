@@ -1,7 +1,7 @@
 """Counting with a trained model: engines that run it, tiling for large images, and `Counter`.
 
 `Counter` turns an image of any size into a `CountResult` with the count, the density and, if the model was calibrated,
-an interval. `load` opens a model by its path or by the name of one that ships with headcount.
+an interval. `load` opens a model by its path or by the name of a bundled one.
 """
 
 from typing import TYPE_CHECKING

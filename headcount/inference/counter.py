@@ -310,8 +310,8 @@ def load(model: str | Path | None = None, engine: str = "auto", precision: str =
     """Open a model for counting.
 
     Args:
-        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file, or the name of a model that ships with
-            headcount; None is the default model.
+        model: an .onnx file, a checkpoint folder, a published MCNN .h5 file, or the name of a bundled
+            model; None is the default model.
         engine: auto, openvino, onnxruntime or torch.
         precision: auto, fp32, fp16, bf16 or int8.
 

@@ -1,4 +1,4 @@
-"""Finding the models that ship with headcount."""
+"""Finding the bundled models."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ DEFAULT_MODEL = "headcount-small"
 WEIGHTS = Path(__file__).parents[1] / "weights"
 
 
-def embedded(name: str = DEFAULT_MODEL) -> Path:
-    """The path of a shipped model, whether or not there is one of this name."""
+def bundled_model_path(name: str = DEFAULT_MODEL) -> Path:
+    """The path of a bundled model, whether or not there is one of this name."""
     return WEIGHTS / f"{name}.onnx"
 
 
@@ -17,9 +17,9 @@ def find_model(model: str | Path | None) -> Path:
     """The file or folder of a model.
 
     Args:
-        model: a path, or the name of a shipped model; an existing path takes precedence. None is the default model.
+        model: a path, or the name of a bundled model; an existing path takes precedence. None is the default model.
     """
     if model is None:
-        return embedded()
-    shipped = embedded(str(model))
-    return shipped if shipped.is_file() and not Path(model).exists() else Path(model)
+        return bundled_model_path()
+    bundled = bundled_model_path(str(model))
+    return bundled if bundled.is_file() and not Path(model).exists() else Path(model)

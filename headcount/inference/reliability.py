@@ -11,8 +11,8 @@ from headcount.geometry import resize
 from headcount.inference import tiling
 from headcount.inference.engines import Engine, ModelMeta
 
-WIDE = 30.0  # pixels between heads, as the model sees them, above which heads may be too large for it
-FAR = 1.5  # they are too large if this many times fewer people are counted at half the size
+LARGE_HEAD_SPACING = 30.0  # pixels between heads, as the model sees them; above it, heads may be too large for it
+OVERCOUNT_RATIO = 1.5  # heads are too large if the image counts more than this many times its count at half the size
 
 
 def interval(count: float, calibration: Mapping[str, float]) -> tuple[float, float]:
@@ -83,11 +83,11 @@ def larger_than_known(engine: Engine, image: np.ndarray, density: np.ndarray, ma
         density: (h,w), what the engine found.
         max_tile: as in `tiling.run`.
     """
-    if not engine.meta.spacing or not head_spacing(density, engine.meta.stride) > WIDE:
+    if not engine.meta.spacing or not head_spacing(density, engine.meta.stride) > LARGE_HEAD_SPACING:
         return None
     [(half_density, _)] = tiling.run(engine, [resize(image, 0.5)], max_tile)
     full, half = float(density.sum()), float(half_density.sum())
-    if full <= FAR * half + 2:
+    if full <= OVERCOUNT_RATIO * half + 2:
         return None
     return (
         f"heads are larger than in the images the model knows: at half its size this image counts {half:.0f};"

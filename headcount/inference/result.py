@@ -30,22 +30,22 @@ class CountResult:
     """What was counted in one image or video frame.
 
     Attributes:
-        count: people, `density.sum()`; nan if `error` is set.
-        density: float32 (h,w), people per cell.
-        mask: float32 (h,w), the probability 0..1 that people are in the cell.
-        width: of the image as it was given, in pixels.
-        height: of the image as it was given, in pixels.
-        stride: pixels of that image per cell; less than the model's stride if the image was enlarged for counting.
-        seconds: from decoded image to count.
-        model: its name.
-        path: of the file, if the image was one.
-        error: why the image could not be counted, in one line.
-        low: lower end of the interval, in people. It holds the true count of nine in ten images like those that the
-            model was calibrated on; nan if the model was not calibrated.
-        high: upper end of the interval.
-        warning: how this image differs from those that the model knows, in one line.
-        time: seconds from the start of the video, for a video frame.
-        regions: what was counted in each region that was given.
+        count: Number of people, which is `density.sum()`. nan if `error` is set.
+        density: People per cell, float32 (h,w).
+        mask: Probability 0..1 that people are in the cell, float32 (h,w).
+        width: Width of the image as it was given, in pixels.
+        height: Height of the image as it was given, in pixels.
+        stride: Pixels of that image per cell. This is less than the model's stride if the image was enlarged.
+        seconds: Time from the decoded image to the count, in seconds.
+        model: Name of the model.
+        path: Path of the file, or None if the image was not a file.
+        error: Reason why the image could not be counted, in one line.
+        low: Lower end of the interval, in people. The interval holds the true count of nine in ten images like those
+            that the model was calibrated on. nan if the model was not calibrated.
+        high: Upper end of the interval, in people. nan if the model was not calibrated.
+        warning: How this image differs from those that the model knows, in one line.
+        time: Seconds from the start of the video, or None if this is not a video frame.
+        regions: What was counted in each region that was given.
     """
 
     count: float

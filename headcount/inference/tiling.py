@@ -53,7 +53,7 @@ def padded_size(shape: tuple[int, ...], meta: ModelMeta) -> tuple[int, int]:
         (H, W): the next multiples of BUCKET, or the image's own size if the model does not say what to pad with.
     """
     height, width = shape[:2]
-    if not meta.blank:
+    if not meta.padding_color:
         return height, width
     step = math.lcm(BUCKET, meta.pad)
     return math.ceil(height / step) * step, math.ceil(width / step) * step
@@ -91,7 +91,7 @@ def run(engine: Engine, images: list[np.ndarray], max_tile: int | None = None) -
     whole = np.zeros((2, len(images), math.ceil(height / stride), math.ceil(width / stride)), np.float32)
     for row in rows:
         for column in columns:
-            parts = [cut(image, row, column, meta.blank) for image in images]
+            parts = [cut(image, row, column, meta.padding_color) for image in images]
             maps = engine.run(np.stack(parts) if len(parts) > 1 else parts[0][None])  # (N,h,w) each
             y, x = kept_cells(row, stride), kept_cells(column, stride)
             v, u = y.start - row.start // stride, x.start - column.start // stride  # the first of them, in the window

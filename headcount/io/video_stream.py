@@ -152,7 +152,7 @@ def file_frames(
         yield from reader.frames()
         if not reader.index:
             raise unreadable_error(source)
-        complain(stream, reader.last)
+        raise_if_damaged(stream, reader.last)
 
 
 class Reader:
@@ -235,7 +235,7 @@ def header_info(container: av.container.InputContainer, stream: av.VideoStream, 
     )
 
 
-def complain(stream: VideoStream, last: float) -> None:
+def raise_if_damaged(stream: VideoStream, last: float) -> None:
     """Raise MediaError if a file that was read to its end is truncated or damaged. `last`: time of its last frame."""
     info, name = stream.info, public_name(stream.source)
     frame = 1 / info.fps if info.fps else 0.0

@@ -1,6 +1,6 @@
 """Writing frames to a video file.
 
-PyAV writes, although OpenCV reads, because OpenCV needs several times as long to encode what browsers play.
+PyAV writes the files. OpenCV would need several times as long to encode what browsers play.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CLOCK = 90_000  # ticks per second of the written times
 MIN_STEP = CLOCK // 1000  # ticks between two frames at least, because WebM rounds times to 1 ms
-BT_601 = 6  # PyAV's colour space; if none is stated, browsers take HD video for BT.709
+BT_601 = 6  # PyAV's color space; if none is stated, browsers take HD video for BT.709
 CODECS = {  # by suffix; browsers play both
     ".webm": ("libvpx-vp9", {"deadline": "realtime", "cpu-used": "8", "row-mt": "1", "crf": "33", "b": "0"}),
     ".mp4": ("libx264", {"preset": "veryfast", "crf": "23"}),

@@ -16,11 +16,11 @@ class EnsembleConfig:
     """Several networks that count as one.
 
     Attributes:
-        members: settings of each network.
-        weights: share of each network, summing to 1; empty for equal shares.
-        name: of the ensemble.
-        min_side: as in `ModelConfig`; all members must have this value.
-        shrink: as in `ModelConfig`; all members must have this value.
+        members: Settings of each network.
+        weights: Share of each network. The shares sum to 1; empty for equal shares.
+        name: Name of the ensemble.
+        min_side: Shortest side, as in `ModelConfig`. All members must have this value.
+        shrink: As in `ModelConfig`. All members must have this value.
     """
 
     members: tuple[ModelConfig, ...]
@@ -38,11 +38,11 @@ class Ensemble(nn.Module):
     counts like a `CountingModel` but is not trained; its members are trained separately.
 
     Attributes:
-        config: the settings it was built from.
-        stride: pixels per density cell.
-        pad: sizes and tile starts are multiples of it.
-        halo: pixels of context, a multiple of pad, that make a tile's interior exact.
-        predicts_mask: whether `mask_logits` are given.
+        config: Settings that the ensemble was built from.
+        stride: Pixels per density cell.
+        pad: Number that sizes and tile starts are multiples of.
+        halo: Pixels of context, a multiple of pad, that make a tile's interior exact.
+        predicts_mask: Whether `mask_logits` are given.
 
     Raises:
         ValueError: there is no member, the members differ in stride, min_side or shrink, or the weights are not

@@ -68,7 +68,7 @@ def density_branch(channels: int, width: int, dilation: int, depth: int = 1) -> 
     return nn.Sequential(*layers, nn.Conv2d(width, 1, 1))
 
 
-class BinariseSTE(torch.autograd.Function):
+class BinarizeSTE(torch.autograd.Function):
     """m = [p > 0.5]; the gradient passes as if m were p (straight-through, d m / d p = 1)."""
 
     @staticmethod
@@ -138,7 +138,7 @@ class ProductSTE(Product):
 
     def gate(self, mask_logits: Tensor, mask: Tensor | None) -> Tensor:
         posterior = mask_logits.sigmoid()
-        return BinariseSTE.apply(posterior) if self.training else (posterior > 0.5).to(posterior.dtype)
+        return BinarizeSTE.apply(posterior) if self.training else (posterior > 0.5).to(posterior.dtype)
 
 
 class Feature(Fusion):

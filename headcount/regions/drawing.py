@@ -53,7 +53,7 @@ def draw_regions(image: np.ndarray, counts: Sequence[RegionCount], regions: Sequ
     return drawn
 
 
-def draw_outline(image: np.ndarray, shape: MultiPolygon, colour: tuple[int, int, int]) -> None:
+def draw_outline(image: np.ndarray, shape: MultiPolygon, color: tuple[int, int, int]) -> None:
     """Draw a light line over a wider dark one, in place: visible on any background."""
     import cv2
     import shapely
@@ -63,7 +63,7 @@ def draw_outline(image: np.ndarray, shape: MultiPolygon, colour: tuple[int, int,
     line = max(1, round(min(image.shape[:2]) / 400))
     rings = [shapely.get_coordinates(ring) for ring in shapely.get_rings(shapely.get_parts(shape))]
     fixed = [np.round((ring - 0.5) * 16).astype(np.int32) for ring in rings]  # the centre of pixel i is i + 0.5
-    for tint, thickness in ((INK, 2 * line + 1), (colour, line)):
+    for tint, thickness in ((INK, 2 * line + 1), (color, line)):
         cv2.polylines(image, fixed, True, tint, thickness, cv2.LINE_AA, shift=4)
 
 

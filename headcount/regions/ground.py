@@ -31,8 +31,8 @@ def homography(pairs: np.ndarray) -> np.ndarray:
     matrix, _ = cv2.findHomography((image_points - middle) / size, metres / spread)
     if matrix is None:
         raise np.linalg.LinAlgError("the points determine no homography")
-    normalise = np.array([[1 / size, 0, -middle[0] / size], [0, 1 / size, -middle[1] / size], [0, 0, 1]])
-    return np.diag([spread, spread, 1]) @ matrix @ normalise
+    normalize = np.array([[1 / size, 0, -middle[0] / size], [0, 1 / size, -middle[1] / size], [0, 0, 1]])
+    return np.diag([spread, spread, 1]) @ matrix @ normalize
 
 
 def project(matrix: np.ndarray, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

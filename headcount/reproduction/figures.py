@@ -17,7 +17,7 @@ import torch
 
 from headcount.evaluation.metrics import CROWD_LEVELS
 from headcount.training.targets import density_map
-from headcount.visualization.heatmap import PATCH, colour_map, heatmap_image, heatmap_peak, resize_density
+from headcount.visualization.heatmap import PATCH, color_map, heatmap_image, heatmap_peak, resize_density
 from headcount.visualization.panels import bar_chart, side_by_side
 from headcount.visualization.text import caption_width
 
@@ -49,8 +49,8 @@ class Comparison:
 def figure4(rows: Sequence[Comparison]) -> np.ndarray:
     """Draw figure 4: one row per image, with its true density and each predicted density, all with their counts.
 
-    The densities of a row share the colour scale of the true one; rows have scales of their own. In an image without
-    people, the brightest colour is that of a lone head.
+    The densities of a row share the color scale of the true one; rows have scales of their own. In an image without
+    people, the brightest color is that of a lone head.
 
     Raises:
         ValueError: There are no rows.
@@ -78,7 +78,7 @@ def figure5(image: np.ndarray, maps: Mapping[str, np.ndarray], name: str = "inpu
 
     Args:
         image: uint8 (H,W,3) RGB.
-        maps: Caption -> (h,w) that spans the image, as `diagnostics.feature_maps` returns them. Each map is coloured
+        maps: Caption -> (h,w) that spans the image, as `diagnostics.feature_maps` returns them. Each map is colored
             over its own range, and its caption states the range.
         name: Caption of the image.
     """
@@ -89,7 +89,7 @@ def map_panel(name: str, values: np.ndarray, image: np.ndarray) -> tuple[str, np
     """A map (h,w) in the size of `image`: dark violet at its lowest value, pale yellow at its highest."""
     low, high = float(values.min()), float(values.max())
     level = resize_density(values - low, *image.shape[:2])
-    return f"{name}, {low:.2g} to {high:.2g}", colour_map(level / (level.max() or 1))
+    return f"{name}, {low:.2g} to {high:.2g}", color_map(level / (level.max() or 1))
 
 
 def figure6(

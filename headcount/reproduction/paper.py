@@ -185,7 +185,7 @@ TABLES = {
             _part_a("baseline 2: no mask, deeper", "baseline-2", "74.96", "117.72"),
             _part_a("solution 1: product, true mask", "solution-1", "87.45", "128.81"),
             _part_a("solution 2: product, posterior", "solution-2", "69.77", "120.61"),
-            _part_a("solution 3: product, binarised", "solution-3", "76.66", "115.40"),
+            _part_a("solution 3: product, binarized", "solution-3", "76.66", "115.40"),
             _part_a("solution 4: feature, true mask", "solution-4", "71.37", "111.91"),
             _SOLUTION_5,
             _part_a("solution 5, recipe as printed", "solution-5-printed"),

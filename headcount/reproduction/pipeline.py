@@ -272,12 +272,14 @@ def median_sample(samples: Sequence[Sample]) -> Sample:
 
 def of_each_level(samples: Sequence[Sample]) -> list[Sample]:
     """The median sample of each level of crowding that has any."""
-    groups = [[s for s in samples if level.least <= len(s.points) <= level.most] for level in CROWD_LEVELS.values()]
+    groups = [
+        [s for s in samples if level.min_count <= len(s.points) <= level.max_count] for level in CROWD_LEVELS.values()
+    ]
     return [median_sample(group) for group in groups if group]
 
 
 def example() -> Sample:
-    """The rendered crowd that comes with headcount; figures of it may be published."""
+    """The bundled rendered crowd; figures of it may be published."""
     folder = Path(__file__).parents[1] / "examples"
     known = json.loads((folder / "crowd.json").read_text(encoding="utf-8"))
     return Sample(folder / "crowd.jpg", np.array(known["points"], np.float32))

@@ -153,7 +153,9 @@ def diagnostic_lines(cells: Sequence[Cell]) -> list[str]:
     """Why the rows differ: image by image, by level of crowding, in the mask and in the gradients of the losses."""
     reference = next((results for row, results in cells if row.recipe and row.recipe.name == REFERENCE), [])
     lines = [
-        markdown_row([row.label, *differences(results, reference), *bias_by_level(results), *inside(results)])
+        markdown_row(
+            [row.label, *differences(results, reference), *bias_by_level(results), *mask_and_gradient_columns(results)]
+        )
         for row, results in cells
         if results
     ]
@@ -185,7 +187,7 @@ def bias_by_level(results: list[Result]) -> list[str]:
     return [f"{levels[level].bias:+.1f}" if level in levels else "-" for level in CROWD_LEVELS]
 
 
-def inside(results: list[Result]) -> list[str]:
+def mask_and_gradient_columns(results: list[Result]) -> list[str]:
     """Mask IoU, and the gradient norms of the density loss and of the mask loss on two parts of the network."""
     overlaps = [overlap for result in results if (overlap := result["mask_iou"]) is not None]
     norms = results[0]["gradient_norms"]

@@ -1,7 +1,6 @@
 """The application behind `headcount serve` and `headcount annotate`, and the process that serves it.
 
-The server promises a client nothing that it may not get. An accepted image is counted within the deadline. A request
-that would have to wait longer is refused at once, with 503 and the time after which to retry.
+A request is either answered within the deadline or refused at once with 503 and Retry-After.
 """
 
 from __future__ import annotations

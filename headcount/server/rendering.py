@@ -9,7 +9,7 @@ import numpy as np
 from headcount.inference.result import CountResult
 from headcount.server.types import JsonObject
 
-MASK_COLOUR = (124, 58, 237)  # violet, RGB
+MASK_COLOR = (124, 58, 237)  # violet, RGB
 
 
 def density_layers(result: CountResult) -> JsonObject:
@@ -18,10 +18,10 @@ def density_layers(result: CountResult) -> JsonObject:
 
     tint, alpha, peak = overlay_layers(result.density, result.height, result.width, result.stride)
     mask = mask_layer(result.mask, result.height, result.width, result.stride)
-    colour = np.broadcast_to(np.array(MASK_COLOUR, np.uint8), (*mask.shape, 3))
+    color = np.broadcast_to(np.array(MASK_COLOR, np.uint8), (*mask.shape, 3))
     return {
         "density": data_url(np.dstack([tint, (alpha * 255).astype(np.uint8)])),
-        "mask": data_url(np.dstack([colour, (mask * 200).astype(np.uint8)])),
+        "mask": data_url(np.dstack([color, (mask * 200).astype(np.uint8)])),
         "peak": round(peak, 3),
     }
 

@@ -1,4 +1,4 @@
-"""Drawing the bodies of rendered people, as weights of materials that are coloured later.
+"""Drawing the bodies of rendered people, as weights of materials that are colored later.
 
 A body is drawn in units of its head's height, from the centre of the head, with y downward. It is seen from one of
 three tilts of the camera: from eye level, from a balcony, or from a roof.

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from headcount.synthetic.bodies import CENTRE, COVERAGE, FULL_LIGHT, UNIT, draw_body
-from headcount.synthetic.scenery import Colour, pick
+from headcount.synthetic.scenery import Color, pick
 
 SKIN = [(244, 208, 177), (236, 188, 150), (214, 160, 118), (176, 120, 82), (128, 84, 56), (90, 58, 42)]
 HAIR = [
@@ -27,8 +27,8 @@ DARK = (30, 26, 26)
 BODIES = 36  # different bodies per tilt of the camera
 
 
-def choose_clothes(rng: np.random.Generator) -> list[Colour]:
-    """Return the colours of a crowd's tops: any, or mostly one or two, as at a match or a march."""
+def choose_clothes(rng: np.random.Generator) -> list[Color]:
+    """Return the colors of a crowd's tops: any, or mostly one or two, as at a match or a march."""
     if rng.random() < 0.75:
         return CLOTH
     return CLOTH + [pick(rng, CLOTH)] * int(rng.integers(10, 40)) + [pick(rng, CLOTH)] * int(rng.integers(0, 20))
@@ -41,20 +41,20 @@ def paint_person(
     y: float,
     head: float,
     tilt: int,
-    clothes: Sequence[Colour],
+    clothes: Sequence[Color],
     haze: np.ndarray,
 ) -> None:
     """Paint one person on an image, in place.
 
     Args:
-        rng: Chooses the body, its size and its colours.
+        rng: Chooses the body, its size and its colors.
         image: uint8 (H,W,3).
         x: Column of the head's centre.
         y: Row of the head's centre.
         head: Height of the head in pixels, about.
         tilt: Index of `bodies.SQUASH`.
-        clothes: Colours of the tops.
-        haze: float32 (3,), the colour that distant people fade to.
+        clothes: Colors of the tops.
+        haze: float32 (3,), the color that distant people fade to.
     """
     size = max(3, round(head * rng.uniform(0.9, 1.1)))
     sprite = _sprite(int(rng.integers(BODIES)), tilt, size)  # (h,w,7)
@@ -62,12 +62,12 @@ def paint_person(
     x0, y0 = max(0, left), max(0, top)
     part = sprite[y0 - top : image.shape[0] - top, x0 - left : image.shape[1] - left].astype(np.float32)
     below = image[y0 : y0 + part.shape[0], x0 : x0 + part.shape[1]]
-    colours = [pick(rng, SKIN), pick(rng, HAIR), pick(rng, clothes), pick(rng, TROUSERS), pick(rng, CLOTH), DARK]
-    materials = np.array(colours, np.float32)  # (6,3), in the order of bodies.Material
+    colors = [pick(rng, SKIN), pick(rng, HAIR), pick(rng, clothes), pick(rng, TROUSERS), pick(rng, CLOTH), DARK]
+    materials = np.array(colors, np.float32)  # (6,3), in the order of bodies.Material
     fading = 0.3 * np.clip(1 - size / 14, 0, 1)
     alpha = part[:, :, COVERAGE:] / 255
-    colour = part[:, :, :COVERAGE] @ (materials * (1 - fading) / FULL_LIGHT) + alpha * (fading * haze)
-    below[:] = (below * (1 - alpha) + colour).clip(0, 255)
+    color = part[:, :, :COVERAGE] @ (materials * (1 - fading) / FULL_LIGHT) + alpha * (fading * haze)
+    below[:] = (below * (1 - alpha) + color).clip(0, 255)
 
 
 @lru_cache(maxsize=3000)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 import cv2
 import numpy as np
 
-Colour: TypeAlias = tuple[int, int, int]
+Color: TypeAlias = tuple[int, int, int]
 Point: TypeAlias = tuple[float, float]
 Box: TypeAlias = tuple[float, float, float, float]  # left, top, right, bottom in pixels
 Rng: TypeAlias = np.random.Generator
@@ -34,16 +34,16 @@ BRIGHT = [(200, 56, 48), (232, 168, 48), (52, 112, 176), (240, 240, 236), (64, 1
 # Drawing tools ------------------------------------------------------------------------------------------------------
 
 
-def pick(rng: Rng, colours: Sequence[Colour], jitter: float = 10) -> Colour:
-    """Return one of the colours, slightly changed."""
-    colour = np.asarray(colours[int(rng.integers(len(colours)))]) + rng.normal(0, jitter, 3) + rng.normal(0, jitter)
-    red, green, blue = (int(c) for c in colour.clip(0, 255))
+def pick(rng: Rng, colors: Sequence[Color], jitter: float = 10) -> Color:
+    """Return one of the colors, slightly changed."""
+    color = np.asarray(colors[int(rng.integers(len(colors)))]) + rng.normal(0, jitter, 3) + rng.normal(0, jitter)
+    red, green, blue = (int(c) for c in color.clip(0, 255))
     return red, green, blue
 
 
-def shade(colour: Colour, factor: float) -> Colour:
-    """Return a colour in stronger or weaker light."""
-    red, green, blue = (int(min(255, max(0, c * factor))) for c in colour)
+def shade(color: Color, factor: float) -> Color:
+    """Return a color in stronger or weaker light."""
+    red, green, blue = (int(min(255, max(0, c * factor))) for c in color)
     return red, green, blue
 
 
@@ -74,41 +74,41 @@ def speckle(rng: Rng, image: np.ndarray, cell: float, strength: float, octaves: 
     return (image * field[:, :, None]).clip(0, 255).astype(np.uint8)
 
 
-def fade(height: int, width: int, top: Colour, bottom: Colour) -> np.ndarray:
+def fade(height: int, width: int, top: Color, bottom: Color) -> np.ndarray:
     """Return a vertical gradient, uint8 (height,width,3)."""
     t = np.linspace(0, 1, height, dtype=np.float32)[:, None, None]
     rows = np.array(top, np.float32) * (1 - t) + np.array(bottom, np.float32) * t
     return np.repeat(rows, width, axis=1).clip(0, 255).astype(np.uint8)
 
 
-def polygon(image: np.ndarray, points: Sequence[Point], colour: Colour) -> None:
+def polygon(image: np.ndarray, points: Sequence[Point], color: Color) -> None:
     """Fill a polygon."""
     corners = np.round(np.array(points, np.float64) * 16).astype(np.int32)
-    cv2.fillPoly(image, [corners], colour, cv2.LINE_AA, shift=4)
+    cv2.fillPoly(image, [corners], color, cv2.LINE_AA, shift=4)
 
 
-def box(image: np.ndarray, x0: float, y0: float, x1: float, y1: float, colour: Colour) -> None:
+def box(image: np.ndarray, x0: float, y0: float, x1: float, y1: float, color: Color) -> None:
     """Fill a rectangle."""
-    polygon(image, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)], colour)
+    polygon(image, [(x0, y0), (x1, y0), (x1, y1), (x0, y1)], color)
 
 
-def ellipse(image: np.ndarray, x: float, y: float, rx: float, ry: float, colour: Colour | int) -> None:
+def ellipse(image: np.ndarray, x: float, y: float, rx: float, ry: float, color: Color | int) -> None:
     """Fill an ellipse, on an image or on a mask (H,W)."""
     centre, axes = (round(x * 16), round(y * 16)), (max(1, round(rx * 16)), max(1, round(ry * 16)))
-    cv2.ellipse(image, centre, axes, 0, 0, 360, np.atleast_1d(colour).tolist(), -1, cv2.LINE_AA, shift=4)
+    cv2.ellipse(image, centre, axes, 0, 0, 360, np.atleast_1d(color).tolist(), -1, cv2.LINE_AA, shift=4)
 
 
-def ball(image: np.ndarray, x: float, y: float, rx: float, ry: float, colour: Colour) -> None:
+def ball(image: np.ndarray, x: float, y: float, rx: float, ry: float, color: Color) -> None:
     """Fill an ellipse that is lit from the upper left."""
     for step, light in ((0.0, 0.62), (0.12, 0.84), (0.24, 1.0), (0.4, 1.16)):
-        small, lit = 1 - step, shade(colour, light)
+        small, lit = 1 - step, shade(color, light)
         ellipse(image, x - rx * step * 0.7, y - ry * step * 0.8, rx * small, ry * small, lit)
 
 
-def line(image: np.ndarray, x0: float, y0: float, x1: float, y1: float, colour: Colour, thickness: float) -> None:
+def line(image: np.ndarray, x0: float, y0: float, x1: float, y1: float, color: Color, thickness: float) -> None:
     """Draw a line."""
     start, end = (round(x0 * 16), round(y0 * 16)), (round(x1 * 16), round(y1 * 16))
-    cv2.line(image, start, end, colour, max(1, round(thickness)), cv2.LINE_AA, shift=4)
+    cv2.line(image, start, end, color, max(1, round(thickness)), cv2.LINE_AA, shift=4)
 
 
 # Sky, facades, ground -----------------------------------------------------------------------------------------------
@@ -174,7 +174,7 @@ def _house(rng: Rng, image: np.ndarray, x: float, base: float, metre: float) -> 
     return wide
 
 
-def _window(rng: Rng, image: np.ndarray, outline: Box, wall: Colour, glass: Colour, metre: float) -> None:
+def _window(rng: Rng, image: np.ndarray, outline: Box, wall: Color, glass: Color, metre: float) -> None:
     left, top, right, bottom = outline
     middle = (left + right) / 2
     box(image, left - 1, top - 1, right + 1, bottom + 1, shade(wall, 1.2))
@@ -365,8 +365,8 @@ def planter(rng: Rng, image: np.ndarray, x: float, y: float, metre: float) -> li
     )
     for _ in range(30):
         dx, dy = rng.uniform(-0.85, 0.85), rng.uniform(0, 0.55)
-        colour = pick(rng, GREENS) if rng.random() < 0.75 else pick(rng, BRIGHT)
-        ball(image, x + dx * metre, y - (0.6 + dy) * metre, 0.14 * metre, 0.12 * metre, colour)
+        color = pick(rng, GREENS) if rng.random() < 0.75 else pick(rng, BRIGHT)
+        ball(image, x + dx * metre, y - (0.6 + dy) * metre, 0.14 * metre, 0.12 * metre, color)
     return [(x - 0.95 * metre, y - 1.3 * metre, x + 0.95 * metre, y)]
 
 

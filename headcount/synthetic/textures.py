@@ -38,8 +38,8 @@ def foliage(rng: Rng, height: int, width: int) -> np.ndarray:
     size = rng.uniform(0.006, 0.03) * width
     for _ in range(2500):
         centre, s = (int(rng.uniform(0, width)), int(rng.uniform(0, height))), size * rng.uniform(0.5, 1.5)
-        colour, turn = shade(pick(rng, GREENS), rng.uniform(0.5, 1.6)), int(rng.integers(0, 180))
-        cv2.ellipse(image, centre, (int(s) + 1, int(0.45 * s) + 1), turn, 0, 360, colour, -1, cv2.LINE_AA)
+        color, turn = shade(pick(rng, GREENS), rng.uniform(0.5, 1.6)), int(rng.integers(0, 180))
+        cv2.ellipse(image, centre, (int(s) + 1, int(0.45 * s) + 1), turn, 0, 360, color, -1, cv2.LINE_AA)
     return image
 
 
@@ -64,13 +64,13 @@ def stones(rng: Rng, height: int, width: int) -> np.ndarray:
 
 def seats(rng: Rng, height: int, width: int) -> np.ndarray:
     """An empty stand: rows of round seat backs."""
-    colour, size = pick(rng, BRIGHT), rng.uniform(0.012, 0.04) * width
-    image, y = np.full((height, width, 3), shade(colour, 0.3), np.uint8), 0.0
+    color, size = pick(rng, BRIGHT), rng.uniform(0.012, 0.04) * width
+    image, y = np.full((height, width, 3), shade(color, 0.3), np.uint8), 0.0
     while y < height + size:
         s = size * (0.5 + 0.8 * y / height)
         for x in np.arange(-s * rng.random(), width + s, s * 1.3):
-            box(image, x - s * 0.5, y, x + s * 0.5, y + s * 1.2, shade(colour, 0.75))
-            ellipse(image, x, y, s * 0.5, s * 0.35, shade(colour, rng.uniform(0.95, 1.15)))
+            box(image, x - s * 0.5, y, x + s * 0.5, y + s * 1.2, shade(color, 0.75))
+            ellipse(image, x, y, s * 0.5, s * 0.35, shade(color, rng.uniform(0.95, 1.15)))
         y += s * 1.25
     return image
 
@@ -81,10 +81,10 @@ def wall(rng: Rng, height: int, width: int) -> np.ndarray:
     if rng.random() < 0.5:
         facades(rng, image, height * rng.uniform(0.8, 1.2), rng.uniform(0.01, 0.03) * width)
         return image
-    brick, colour = rng.uniform(0.015, 0.05) * width, pick(rng, WALLS)
+    brick, color = rng.uniform(0.015, 0.05) * width, pick(rng, WALLS)
     for row, y in enumerate(np.arange(0, height, brick * 0.45)):
         for x in np.arange(-brick * (0.5 * (row % 2)), width, brick):
-            box(image, x + 1, y + 1, x + brick - 1, y + brick * 0.45 - 1, shade(colour, rng.normal(0.9, 0.1)))
+            box(image, x + 1, y + 1, x + brick - 1, y + brick * 0.45 - 1, shade(color, rng.normal(0.9, 0.1)))
     return image
 
 
@@ -116,9 +116,9 @@ def static(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def plain(rng: Rng, height: int, width: int) -> np.ndarray:
-    """One colour."""
-    colours = [(0, 0, 0), (255, 255, 255), (128, 128, 128), pick(rng, BRIGHT)]
-    return np.full((height, width, 3), colours[rng.integers(4)], np.uint8)
+    """One color."""
+    colors = [(0, 0, 0), (255, 255, 255), (128, 128, 128), pick(rng, BRIGHT)]
+    return np.full((height, width, 3), colors[rng.integers(4)], np.uint8)
 
 
 def grain(rng: Rng, height: int, width: int) -> np.ndarray:
@@ -129,8 +129,8 @@ def grain(rng: Rng, height: int, width: int) -> np.ndarray:
     bumps: np.ndarray = cv2.GaussianBlur(white, (0, 0), across, sigmaY=along)
     bumps -= cv2.GaussianBlur(bumps, (0, 0), 1.5 * across, sigmaY=1.5 * along)
     light = 1 + rng.uniform(0.2, 0.9) * np.tanh(rng.uniform(0.7, 3) * bumps / bumps.std())  # (H,W)
-    colour = pick(rng, GREENS if rng.random() < 0.4 else WALLS, 30)
-    image = (light[..., None] * np.array(colour, np.float32)).clip(0, 255).astype(np.uint8)
+    color = pick(rng, GREENS if rng.random() < 0.4 else WALLS, 30)
+    image = (light[..., None] * np.array(color, np.float32)).clip(0, 255).astype(np.uint8)
     return speckle(rng, image, rng.uniform(20, 200), rng.uniform(0, 0.3))
 
 
@@ -165,15 +165,15 @@ def blades(rng: Rng, height: int, width: int) -> np.ndarray:
     long = float(np.exp(rng.uniform(np.log(8), np.log(80))))
     thick = max(1, round(long * rng.uniform(0.03, 0.12)))
     image = np.full((height, width, 3), shade(pick(rng, GREENS if rng.random() < 0.6 else WALLS), 0.35), np.uint8)
-    colours = [pick(rng, GREENS if rng.random() < 0.6 else WALLS) for _ in range(4)]
+    colors = [pick(rng, GREENS if rng.random() < 0.6 else WALLS) for _ in range(4)]
     main, spread = rng.uniform(0, np.pi), rng.uniform(0.2, 1.6)
     count = int(min(12_000, 2.5 * height * width / (long * thick)))
     for i in range(count):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         angle, half = main + spread * rng.standard_normal(), 0.5 * long * rng.uniform(0.4, 1.4)
-        colour = shade(colours[i % 4], (0.5 + 0.7 * i / count) * rng.uniform(0.7, 1.4))
+        color = shade(colors[i % 4], (0.5 + 0.7 * i / count) * rng.uniform(0.7, 1.4))
         start, end = ((round(x + s * half * np.cos(angle)), round(y + s * half * np.sin(angle))) for s in (-1, 1))
-        cv2.line(image, start, end, colour, thick, cv2.LINE_AA)
+        cv2.line(image, start, end, color, thick, cv2.LINE_AA)
     return speckle(rng, image, rng.uniform(30, 200), rng.uniform(0, 0.3))
 
 

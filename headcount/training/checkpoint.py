@@ -58,7 +58,7 @@ def read(out: Path) -> tuple[Numbers, dict[str, Tensor], str]:
         The numbers, the tensors, and what is wrong with the newest state: empty unless the predecessor was taken.
 
     Raises:
-        TrainError: Neither can be read.
+        TrainError: Neither can be read. The message names last/, whose weights a new run can begin with.
     """
     problems: list[str] = []
     for name in (NEWEST, PREVIOUS):
@@ -66,7 +66,10 @@ def read(out: Path) -> tuple[Numbers, dict[str, Tensor], str]:
             return *read_file(out / name), "; ".join(problems)
         except TrainError as error:
             problems.append(str(error))
-    raise TrainError(f"{problems[0]}; start a new run in another folder")
+    raise TrainError(
+        f"{problems[0]}, and there is no readable {PREVIOUS}; restore one of them, or start a new run in another folder"
+        f" with --set start={out / 'last'}"
+    )
 
 
 def read_file(file: Path) -> tuple[Numbers, dict[str, Tensor]]:

@@ -149,7 +149,7 @@ def load_recipe(recipe: str | Path) -> TrainConfig:
     that share a base therefore differs only in what is written.
 
     Args:
-        recipe: A TOML file, or the name of a recipe that headcount ships.
+        recipe: A TOML file, or the name of a bundled recipe.
 
     Raises:
         TrainError: There is no such recipe, it is not TOML, a setting is unknown, or a value has the wrong type.
@@ -284,7 +284,7 @@ def _read_recipe(recipe: str | Path, depth: int = 0) -> tuple[dict[str, object],
     if base is None:
         return values, path
     if not isinstance(base, str) or depth > DEPTH:
-        raise TrainError(f"{path}: base is {base!r}; it takes the name of a recipe that is not based on this one")
+        raise TrainError(f"{path}: base must be the name of a recipe that is not based on this one, got {base!r}")
     sibling = path.parent / base
     inherited, _ = _read_recipe(sibling if sibling.suffix else sibling.with_suffix(".toml"), depth + 1)
     return _merge(inherited, values), path

@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from headcount.datasets import readers
 from headcount.datasets.sample import Sample
-from headcount.geometry import at_cells, enlarge_to, enlargement, inside, polygon_mask
+from headcount.geometry import at_cells, enlarge_to, enlargement, polygon_mask
 from headcount.io.images import read_image
 from headcount.synthetic import scenes
 from headcount.training.augmentation import Crop, augment_crop, augment_view
@@ -244,11 +244,11 @@ def open_images(samples: Sequence[Sample], config: DataConfig) -> list[TrainingI
     """Decode each sample once. Outside a region of interest, pixels become black and points are dropped."""
     images = []
     for sample in samples:
-        pixels, heads, roi = read_image(sample.image), sample.points, None
+        pixels, roi = read_image(sample.image), None
         if sample.roi is not None:
             roi = polygon_mask(sample.roi, *pixels.shape[:2])  # (H,W)
-            pixels, heads = pixels * roi[..., None], heads[inside(heads, sample.roi)]
-        images.append(make_training_image(pixels, heads, config, str(sample.image))._replace(roi=roi))
+            pixels = pixels * roi[..., None]
+        images.append(make_training_image(pixels, sample.points_in_roi, config, str(sample.image))._replace(roi=roi))
     return images
 
 

@@ -48,7 +48,7 @@ VALIDATIONS = 20  # in a run
 PATIENCE = 10  # validations without a better one end the run; with small steps, the best often come last
 TRAIN_SHARE = 4  # training takes at least this many times as long as validating
 MIN_GAIN = 0.1  # of the MAE; the best of a dozen checkpoints gains about this on ten images by chance
-FAR = 0.25  # of the mean count; a model with a larger error does not know what it sees
+LARGE_ERROR = 0.25  # of the mean count; a model with a larger error does not know what it sees
 FREEZE = {"lite0": 5, "lite2": 7, "vgg16": 3}  # blocks that find edges and textures, which cost the most time
 NO_LIMIT = 1_000_000  # steps
 
@@ -119,7 +119,7 @@ def finetune(
         data: A folder that `headcount annotate` marked, an annotation file, or a data set. It takes at least 8 images,
             better 20 to 200.
         out: The folder of the run. best/ becomes the model that is kept, start/ the initial one, photos/ the split.
-        start: The name of a model that headcount ships, an exported .onnx file, or a checkpoint folder.
+        start: The name of a bundled model, an exported .onnx file, or a checkpoint folder.
         minutes: Time for training and validating. Ctrl-C ends it earlier and keeps the best checkpoint so far.
         format: A format that `headcount.datasets.read` knows; "auto" detects it.
         settings: Changed settings as `override` takes them, such as "steps=100".
@@ -134,7 +134,7 @@ def finetune(
     if (out / "run.json").exists() or (out / "best").exists():
         raise TrainError(f"{out}: there is already a run; choose another folder, or remove it")
     if not minutes > 0:
-        raise TrainError(f"minutes is {minutes:g}; it takes a positive number")
+        raise TrainError(f"minutes must be above 0, got {minutes:g}")
     parts = split(Path(data).expanduser(), format)
     model, recipe = open_start(start)
     before = evaluate(parts["val"], Counter(TorchEngine(model))).metrics
@@ -154,7 +154,7 @@ def open_start(start: str | Path) -> tuple[CountingModel, TrainConfig]:
     """Open the model to train further.
 
     Args:
-        start: The name of a model that headcount ships, an exported .onnx file, or a checkpoint folder.
+        start: The name of a bundled model, an exported .onnx file, or a checkpoint folder.
 
     Returns:
         The model, and the recipe that it or a similar model was trained by.
@@ -188,7 +188,7 @@ def finetune_config(model: CountingModel, recipe: TrainConfig, out: Path, before
         out: The folder of the run.
         before: Metrics of the model on the images that choose the checkpoint.
     """
-    far = before.mae > FAR * max(1.0, before.true.mean())
+    large_error = before.mae > LARGE_ERROR * max(1.0, before.true.mean())
     return replace(
         recipe,
         name=out.name,
@@ -196,7 +196,7 @@ def finetune_config(model: CountingModel, recipe: TrainConfig, out: Path, before
         optimizer="adamw",
         schedule="cosine",
         warmup=20,
-        lr=3e-5 if far else 1e-5,
+        lr=3e-5 if large_error else 1e-5,
         freeze=FREEZE.get(model.config.backbone, 0),
         imagenet=False,
         start=str(out / "start"),

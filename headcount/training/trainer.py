@@ -56,7 +56,7 @@ def train(
     """Train a recipe.
 
     Args:
-        recipe: The settings, a TOML file, or the name of a recipe that headcount ships.
+        recipe: The settings, a TOML file, or the name of a bundled recipe.
         data: The folder that holds the data sets of the recipe.
         out: The run folder.
         resume: Whether to continue from the state in `out`, if there is one.

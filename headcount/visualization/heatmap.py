@@ -1,6 +1,6 @@
 """Density maps as images: overlays with a legend, and heat maps.
 
-A density map holds people per cell, so resampling it must keep its sum: `downsample` and `resize_density` do. Colours
+A density map holds people per cell, so resampling it must keep its sum: `downsample` and `resize_density` do. Colors
 stand for people per 100 x 100 pixels, which means the same at any stride. All images are uint8 (H,W,3) RGB, and all
 text is plain ASCII, which every build of OpenCV can draw.
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from headcount.visualization.text import FONT, PAPER, darken, draw_text, stroke_width
 
-MAX_LAYER_SIDE = 1000  # pixels; smooth colours need no more, and large photos stay fast
+MAX_LAYER_SIDE = 1000  # pixels; smooth colors need no more, and large photos stay fast
 PATCH = 10_000  # the legend's unit of area in pixels: 100 x 100
 LOWEST_PEAK = 1 / 9  # people per PATCH, one per 300 x 300 pixels: a model's faint haze on an empty image stays clear
 OPACITY = 0.82  # of the overlay where people are densest
@@ -65,7 +65,7 @@ def resize_density(density: np.ndarray, height: int, width: int, stride: float |
     return full * np.float32(total / mass) if mass else full
 
 
-def colour_map(level: np.ndarray) -> np.ndarray:
+def color_map(level: np.ndarray) -> np.ndarray:
     """Turn levels (H,W) in 0..1 into uint8 (H,W,3): inferno without its black end, dark violet to pale yellow."""
     index = (56 + 199 * np.clip(level, 0, 1)).astype(np.uint8)
     return cv2.cvtColor(cv2.applyColorMap(index, cv2.COLORMAP_INFERNO), cv2.COLOR_BGR2RGB)
@@ -80,7 +80,7 @@ def heatmap_image(
         density: (h,w) people per cell.
         height: Height of the result in pixels.
         width: Width of the result in pixels.
-        peak: People per 100 x 100 pixels that get the brightest colour; by default `heatmap_peak` of this map. Give
+        peak: People per 100 x 100 pixels that get the brightest color; by default `heatmap_peak` of this map. Give
             the same value for maps that are compared.
         stride: As for `resize_density`.
 
@@ -89,7 +89,7 @@ def heatmap_image(
     """
     crowding = resize_density(density, height, width, stride) * PATCH
     level = np.clip(crowding / (peak or _peak(crowding)), 0, 1)
-    return (colour_map(level) * np.minimum(1, level * 8)[:, :, None]).astype(np.uint8)
+    return (color_map(level) * np.minimum(1, level * 8)[:, :, None]).astype(np.uint8)
 
 
 def heatmap_peak(density: np.ndarray, height: int, width: int, stride: float | None = None) -> float:
@@ -134,7 +134,7 @@ def overlay_layers(
         stride: As for `resize_density`.
 
     Returns:
-        The colours, uint8 (h,w,3); their opacity, float32 (h,w) in 0..1; and the legend's peak in people per
+        The colors, uint8 (h,w,3); their opacity, float32 (h,w) in 0..1; and the legend's peak in people per
         100 x 100 pixels. Both layers cover the image and have at most MAX_LAYER_SIDE pixels per side.
     """
     layer_height, layer_width = layer_size(height, width)
@@ -146,7 +146,7 @@ def overlay_layers(
     peak = _peak(crowding)
     level: np.ndarray = (crowding / np.float32(peak)).clip(0, 1)
     alpha: np.ndarray = np.float32(OPACITY) * ((level - 0.03) / 0.45).clip(0, 1) ** np.float32(0.7)
-    return colour_map(level), alpha, peak
+    return color_map(level), alpha, peak
 
 
 def mask_layer(mask: np.ndarray, height: int, width: int, stride: float) -> np.ndarray:
@@ -176,7 +176,7 @@ def layer_size(height: int, width: int) -> tuple[int, int]:
 
 
 def _peak(crowding: np.ndarray) -> float:
-    """Return the crowding that gets the brightest colour: near the map's maximum, at least LOWEST_PEAK."""
+    """Return the crowding that gets the brightest color: near the map's maximum, at least LOWEST_PEAK."""
     busy = crowding[crowding > 0.02 * crowding.max()] if crowding.max() > 0 else crowding[:0]
     return max(float(np.percentile(busy, 99)) if busy.size else 0.0, LOWEST_PEAK)
 
@@ -194,7 +194,7 @@ def _draw_caption(image: np.ndarray, text: str) -> None:
 
 
 def _draw_legend(image: np.ndarray, peak: float) -> None:
-    """Draw a colour bar with its scale in the lower left corner, if there is space."""
+    """Draw a color bar with its scale in the lower left corner, if there is space."""
     height, width = image.shape[:2]
     scale = min(height, width) / 1400 if min(height, width) > 500 else 0.36
     text = "people per 100 x 100 px"
@@ -207,7 +207,7 @@ def _draw_legend(image: np.ndarray, peak: float) -> None:
     darken(image, x, y, w + 2 * pad, plate_height)
     draw_text(image, text, x + pad, y + pad + h, scale, PAPER)
     y += 2 * pad + h
-    image[y : y + bar, x + pad : x + pad + w] = colour_map(np.linspace(0, 1, w)[None].repeat(bar, 0))
+    image[y : y + bar, x + pad : x + pad + w] = color_map(np.linspace(0, 1, w)[None].repeat(bar, 0))
     top = f"{peak:.2g}" if peak < 10 else f"{peak:,.0f}"
     (top_width, _), _ = cv2.getTextSize(top, FONT, scale, stroke_width(scale))
     draw_text(image, "0", x + pad, y + bar + pad // 2 + h, scale, PAPER)

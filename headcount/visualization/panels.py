@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from headcount.visualization.heatmap import colour_map
+from headcount.visualization.heatmap import color_map
 from headcount.visualization.text import CAPTION_SCALE, INK, caption_width, draw_text
 
 GAP = 10  # pixels between cells
@@ -64,7 +64,7 @@ def bar_chart(groups: dict[str, dict[str, float]], title: str = "", width: int =
 
     Args:
         groups: The bars by group and name, 0 or more: {"low 1-300": {"baseline 1": 20.1, ...}, ...}. A name has the
-            same colour in every group.
+            same color in every group.
         title: Text at the top.
         width: Width of the chart in pixels.
 
@@ -73,7 +73,7 @@ def bar_chart(groups: dict[str, dict[str, float]], title: str = "", width: int =
     """
     chart = np.full((CHART_HEIGHT, width, 3), 255, np.uint8)
     names = list(dict.fromkeys(name for bars in groups.values() for name in bars))
-    tints = colour_map(np.linspace(0.08, 0.85, max(1, len(names)))[None])[0].tolist()
+    tints = color_map(np.linspace(0.08, 0.85, max(1, len(names)))[None])[0].tolist()
     draw_text(chart, title, CHART_MARGIN, 30, 0.65)
     _draw_key(chart, names, tints)
     highest = max((value for bars in groups.values() for value in bars.values()), default=0) or 1
@@ -92,7 +92,7 @@ def bar_chart(groups: dict[str, dict[str, float]], title: str = "", width: int =
 
 
 def _draw_key(chart: np.ndarray, names: Sequence[str], tints: Sequence[Sequence[float]]) -> None:
-    """Draw which name has which colour, in one row."""
+    """Draw which name has which color, in one row."""
     x = CHART_MARGIN
     for name, tint in zip(names, tints, strict=False):
         cv2.rectangle(chart, (x, 48), (x + 12, 60), tint, -1)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
-INK: Colour = (32, 34, 40)
-PAPER: Colour = (255, 255, 255)
+INK: Color = (32, 34, 40)
+PAPER: Color = (255, 255, 255)
 CAPTION_SCALE = 0.5
 
 
@@ -34,7 +34,7 @@ def ascii_only(text: str) -> str:
     return text.encode("ascii", "replace").decode()
 
 
-def draw_text(image: np.ndarray, text: str, x: int, y: int, scale: float, colour: Colour = INK) -> int:
+def draw_text(image: np.ndarray, text: str, x: int, y: int, scale: float, color: Color = INK) -> int:
     """Draw text on an image in place.
 
     Args:
@@ -43,11 +43,11 @@ def draw_text(image: np.ndarray, text: str, x: int, y: int, scale: float, colour
         x: Left end of the text.
         y: Its baseline.
         scale: OpenCV's font scale.
-        colour: RGB.
+        color: RGB.
 
     Returns:
         The width of the text in pixels.
     """
     plain = ascii_only(text)
-    cv2.putText(image, plain, (x, y), FONT, scale, colour, stroke_width(scale), cv2.LINE_AA)
+    cv2.putText(image, plain, (x, y), FONT, scale, color, stroke_width(scale), cv2.LINE_AA)
     return cv2.getTextSize(plain, FONT, scale, stroke_width(scale))[0][0]

@@ -135,7 +135,7 @@ def test_count_inside_a_polygon(run, photos, model):
     ("arguments", "says"),
     [
         (["count"], "no input given"),
-        (["count", "x.jpg", "--colour"], "--colour"),
+        (["count", "x.jpg", "--color"], "--color"),
         (["count", "x.jpg", "--format", "xml"], "jsonl"),
         (["count", "x.jpg", "--model", "no-such.onnx"], "no-such.onnx"),
         (["count", "x.jpg", "--engine", "abacus"], "openvino"),
@@ -331,3 +331,9 @@ def test_head_and_ctrl_c(photos, model, tmp_path):
     assert counting.wait(timeout=60) == 130 and counting.stderr.read() == ""
     rows = [json.loads(line) for line in out.open()]
     assert 0 < len(rows) < 4000 and {row["count"] for row in rows} <= {12.0, 30.0}
+
+
+def test_a_missing_package_is_named_with_the_extra_that_provides_it():
+    torch = ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
+    assert main.missing_package(torch) == "torch is not installed; in a clone of headcount run: pip install '.[train]'"
+    assert main.missing_package(ModuleNotFoundError("No module named 'cv2'", name="cv2")) == "cv2 is not installed"

@@ -99,7 +99,7 @@ def test_convert_keeps_points_and_splits(tmp_path, format, write, to):
 
 def test_a_folder_of_no_format_is_told_what_was_looked_for(tmp_path):
     factory.photo(tmp_path / "a.jpg", np.zeros((0, 2)))
-    refused("in no known format; looked for .*mall_gt.mat.*annotations.*--from", detect, tmp_path)
+    refused("in no known format; looked for .*mall_gt.mat.*annotations.*; pass format=NAME .*--from", detect, tmp_path)
     refused("no such file or folder", detect, tmp_path / "none")
 
 
@@ -155,7 +155,13 @@ def test_head_boxes_are_read_when_asked_for(tmp_path):
 
 def test_classes_are_asked_for_where_none_is_a_person(tmp_path):
     factory.yolo(tmp_path, names="names:\n  0: lorry\n  1: bicycle\n")
-    refused("its classes are bicycle, lorry, and none is a person; say which", read, tmp_path, "yolo", "test")
+    refused(
+        "its classes are bicycle, lorry, and none is a person; choose the classes: .*--classes NAME",
+        read,
+        tmp_path,
+        "yolo",
+        "test",
+    )
     refused("has no class 'person'; choose from bicycle, lorry", read, tmp_path, "yolo", "test", classes=["person"])
     assert sum(len(s.points) for s in read(tmp_path, "yolo", "test", classes=["Bicycle", "lorry"])) == 8
     (tmp_path / "data.yaml").unlink()
@@ -221,4 +227,4 @@ def test_a_coco_folder_of_several_files(tmp_path):
     assert detect(tmp_path)[0] == "coco" and splits(tmp_path, "coco") == ("train", "val")
     assert {sample.name[:3] for sample in read(tmp_path, "coco", "val")} == {"val"}
     (tmp_path / "annotations/person_keypoints_val2017.json").write_text(content)
-    refused("is in another file too; give one of the files", read, tmp_path, "coco", "val")
+    refused("is in another file too; pass a single annotation file", read, tmp_path, "coco", "val")

@@ -48,7 +48,7 @@ def test_levels_meet_without_gap_or_overlap():
     counts = np.arange(2000)
     names = np.array(list(LEVELS))[level_of(counts)]
     for name, level in LEVELS.items():
-        assert np.array_equal(counts[names == name], counts[(level.least <= counts) & (counts <= level.most)])
+        assert np.array_equal(counts[names == name], counts[(level.min_count <= counts) & (counts <= level.max_count)])
 
 
 def test_the_bootstrap_interval_is_that_of_resampled_means():
@@ -234,7 +234,7 @@ def test_localization_is_pooled_over_images_and_nobody_is_right():
 
 def test_a_radius_is_above_zero():
     for radius in (0, -4, np.nan, np.inf):
-        with pytest.raises(ValueError, match="pixels above zero"):
+        with pytest.raises(ValueError, match="number of pixels above 0, got"):
             localize(np.zeros((0, 2)), np.zeros((0, 2)), radius)
 
 

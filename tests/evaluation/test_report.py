@@ -155,7 +155,7 @@ def test_heads_and_dots_outside_the_roi_are_left_out():
 
 def test_dots_are_asked_for_only_with_radii_and_a_bad_radius_before_anything_is_counted(report):
     assert report.localization == () and report.to_dict()["localization"] == [] and "positions" not in report.table()
-    with pytest.raises(ValueError, match="radius is 0"):
+    with pytest.raises(ValueError, match="radius must be .*, got 0"):
         evaluate([sample("x", 1)], FakeCounter({}), radii=[0])
 
 

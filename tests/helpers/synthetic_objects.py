@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 
-def background(random: np.random.Generator, height: int, width: int, colour: tuple[int, ...]) -> np.ndarray:
-    """uint8 (H, W, 3): a colour that is lighter and darker in wide patches, with fine noise."""
+def background(random: np.random.Generator, height: int, width: int, color: tuple[int, ...]) -> np.ndarray:
+    """uint8 (H, W, 3): a color that is lighter and darker in wide patches, with fine noise."""
     patches = cv2.resize(random.normal(0, 8, (height // 40 + 2, width // 40 + 2)), (width, height))
-    image = np.float64(colour) + patches[:, :, None] + random.normal(0, 5, (height, width, 3))
+    image = np.float64(color) + patches[:, :, None] + random.normal(0, 5, (height, width, 3))
     return image.clip(0, 255).astype(np.uint8)
 
 
@@ -38,16 +38,16 @@ def cells(seed: int, count: int, width: int = 640, height: int = 480) -> tuple[n
 
 
 def cars(seed: int, count: int, width: int = 640, height: int = 480) -> tuple[np.ndarray, np.ndarray]:
-    """Cars of all colours in a car park, seen from above: uint8 (H, W, 3), float64 (N, 2)."""
+    """Cars of all colors in a car park, seen from above: uint8 (H, W, 3), float64 (N, 2)."""
     random = np.random.default_rng([2, seed])
     image = background(random, height, width, (105, 105, 108))
     points = spaced_points(random, count, height, width, 26)
     for x, y in points:
         angle, (length, breadth) = random.uniform(0, 180), random.uniform((20, 9), (26, 12))
         grey = random.choice([random.uniform(20, 60), random.uniform(180, 250)])
-        colour = tuple(int(c) for c in grey + random.uniform(-15, 5, 3))
+        color = tuple(int(c) for c in grey + random.uniform(-15, 5, 3))
         turn = cv2.getRotationMatrix2D((0, 0), -angle, 1)[:, :2]
-        for at, part, paint in ((0, 1.0, colour), (0.12, 0.2, (40, 45, 50)), (-0.3, 0.12, (40, 45, 50))):
+        for at, part, paint in ((0, 1.0, color), (0.12, 0.2, (40, 45, 50)), (-0.3, 0.12, (40, 45, 50))):
             middle = np.array([x, y]) + turn @ np.array([at * length, 0])
             box = ((*middle,), (length * part, breadth * (1 if part == 1 else 0.8)), angle)
             cv2.fillPoly(image, [np.int32(cv2.boxPoints(box) * 16)], paint, cv2.LINE_AA, 4)

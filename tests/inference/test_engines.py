@@ -198,6 +198,7 @@ def test_an_exported_file_that_changed_is_refused_before_a_runtime_sees_it(expor
 def test_metadata_survives_as_text(tmp_path):
     meta = ModelMeta("a name", 8, 32, 160, min_side=448, data="Part A, 300 photos", metrics={"mae": 61.8, "n": 182})
     assert ModelMeta.from_strings(meta.to_strings(), tmp_path) == meta
+    assert set(meta.to_strings()) == ModelMeta.stored_keys() and "blank" in ModelMeta.stored_keys()
 
 
 def test_a_network_without_a_mask_gives_ones(tmp_path):
@@ -218,11 +219,15 @@ def test_an_unsupported_half_precision_is_not_silently_another(exported):
 
 def test_what_a_model_pads_with(exported, tmp_path):
     """The zero of its normalization, so that padded sizes count what the image's own size does."""
-    assert open_engine(exported / "random.onnx").meta.blank == (128, 128, 128)  # the light backbone's grey 127.5
+    assert open_engine(exported / "random.onnx").meta.padding_color == (
+        128,
+        128,
+        128,
+    )  # the light backbone's grey 127.5
     lite = models.CountingModel(models.ModelConfig(backbone="lite0", fusion="feature_zip", width=16))
-    assert TorchEngine(lite).meta.blank == (127, 127, 127)
+    assert TorchEngine(lite).meta.padding_color == (127, 127, 127)
     shrinking = models.CountingModel(models.ModelConfig(backbone="mcnn", shrink=True))
-    assert TorchEngine(shrinking).meta.blank == ()
+    assert TorchEngine(shrinking).meta.padding_color == ()
     with pytest.raises(EngineError, match="metadata"):
         ModelMeta.from_strings({**ModelMeta("m", 8, 32, 160).to_strings(), "blank": "[1, 2]"}, tmp_path)
 

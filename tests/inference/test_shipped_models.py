@@ -12,7 +12,7 @@ import pytest
 import headcount
 from headcount.datasets.readers import read
 from headcount.evaluation.report import evaluate
-from headcount.inference.pretrained import DEFAULT_MODEL, WEIGHTS, embedded, find_model
+from headcount.inference.pretrained import DEFAULT_MODEL, WEIGHTS, bundled_model_path, find_model
 from headcount.models.complexity import parameter_count
 from headcount.models.from_onnx import restore
 from headcount.synthetic.scenes import render
@@ -30,7 +30,7 @@ PART_A_MAE = {"headcount-small": 85.06, "headcount-large": 81.73}
 
 def test_the_default_is_small_and_says_how_far_it_can_be_trusted():
     counter = headcount.load()
-    assert embedded().stat().st_size <= 12e6 and counter.engine.meta.parameters <= 5e6
+    assert bundled_model_path().stat().st_size <= 12e6 and counter.engine.meta.parameters <= 5e6
     result = counter.count(EXAMPLE)
     assert result.low < TRUE < result.high
     assert result.warning is None
@@ -63,7 +63,7 @@ def test_more_people_count_for_more():
 
 
 def test_a_name_opens_a_shipped_model(tmp_path, monkeypatch):
-    assert headcount.load(DEFAULT_MODEL).engine.meta == headcount.load(embedded()).engine.meta
+    assert headcount.load(DEFAULT_MODEL).engine.meta == headcount.load(bundled_model_path()).engine.meta
     monkeypatch.chdir(tmp_path)
     (tmp_path / DEFAULT_MODEL).mkdir()  # what is in the working directory takes precedence
     assert find_model(DEFAULT_MODEL) == Path(DEFAULT_MODEL)

@@ -91,13 +91,13 @@ def test_a_large_image_is_cut_in_windows_of_one_size(folder):
 
 
 def test_sizes_fall_into_buckets_where_the_model_says_what_to_pad_with(network):
-    meta = replace(network.meta, pad=32, blank=(124, 116, 104))
+    meta = replace(network.meta, pad=32, padding_color=(124, 116, 104))
     assert tiling.padded_size((577, 768, 3), meta) == (640, 768)
-    assert tiling.padded_size((577, 768), replace(meta, blank=())) == (577, 768)
+    assert tiling.padded_size((577, 768), replace(meta, padding_color=())) == (577, 768)
     assert tiling.padded_size((1, 1), replace(meta, pad=24)) == (192, 192)
 
 
-def test_padding_is_of_the_models_own_colour():
+def test_padding_is_of_the_models_own_color():
     part = tiling.cut(noise(10, 12), tiling.Window(4, 12, 4, 12), tiling.Window(8, 16, 8, 16), (1, 2, 3))
     assert (part[:6, :4] == noise(10, 12)[4:, 8:]).all()
     assert (part[6:] == [1, 2, 3]).all() and (part[:, 4:] == [1, 2, 3]).all()

@@ -13,7 +13,7 @@ from PIL import Image
 from headcount.io.images import MediaError, as_image, image_size, list_images, read_image, write_image
 
 RED, GREEN, BLUE, WHITE = (220, 20, 20), (20, 200, 20), (20, 20, 220), (255, 255, 255)
-CORNERS = np.zeros((48, 64, 3), np.uint8)  # each corner has its own colour, so every rotation shows
+CORNERS = np.zeros((48, 64, 3), np.uint8)  # each corner has its own color, so every rotation shows
 CORNERS[:24, :32], CORNERS[:24, 32:], CORNERS[24:, :32], CORNERS[24:, 32:] = RED, GREEN, BLUE, WHITE
 
 
@@ -24,7 +24,7 @@ def encoded(image, kind, **options):
 
 
 def corners(image):
-    """Name the colours of the corners (upper left, upper right, lower left, lower right), as JPEG kept them."""
+    """Name the colors of the corners (upper left, upper right, lower left, lower right), as JPEG kept them."""
     h, w = image.shape[0] - 5, image.shape[1] - 5
     named = {c: n for n, c in {"R": RED, "G": GREEN, "B": BLUE, "W": WHITE}.items()}
 
@@ -87,11 +87,11 @@ def test_transparent_pixels_are_blended_with_white():
 @pytest.mark.parametrize("suffix", [".png", ".tiff"])
 def test_sixteen_bits_keep_their_upper_eight(tmp_path, suffix):
     grey = np.linspace(0, 65535, 64 * 48).reshape(48, 64).astype(np.uint16)
-    colour = CORNERS.astype(np.uint16) * 257
+    color = CORNERS.astype(np.uint16) * 257
     cv2.imwrite(str(tmp_path / f"grey{suffix}"), grey)
-    cv2.imwrite(str(tmp_path / f"colour{suffix}"), colour[:, :, ::-1])
+    cv2.imwrite(str(tmp_path / f"color{suffix}"), color[:, :, ::-1])
     assert (read_image(tmp_path / f"grey{suffix}") == (grey >> 8)[:, :, None]).all()
-    assert (read_image(tmp_path / f"colour{suffix}") == CORNERS).all()
+    assert (read_image(tmp_path / f"color{suffix}") == CORNERS).all()
     assert (as_image(grey) == (grey >> 8)[:, :, None]).all()
 
 

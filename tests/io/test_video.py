@@ -239,12 +239,12 @@ except ValueError as error: print(error)
 
 
 @pytest.mark.parametrize("suffix", [".webm", ".mp4"])
-def test_written_video_keeps_orientation_and_colours(tmp_path, suffix):
-    path = tmp_path / f"colours{suffix}"
+def test_written_video_keeps_orientation_and_colors(tmp_path, suffix):
+    path = tmp_path / f"colors{suffix}"
     assert write_video(path, [CORNERS] * 3, fps=10) == 3
     image = next(read_frames(path)).image
-    for (y, x), colour in {(16, 24): (255, 0, 0), (16, 72): (0, 255, 0), (48, 24): (0, 0, 255), (48, 72): 255}.items():
-        assert np.abs(image[y, x].astype(int) - colour).max() < 40
+    for (y, x), color in {(16, 24): (255, 0, 0), (16, 72): (0, 255, 0), (48, 24): (0, 0, 255), (48, 72): 255}.items():
+        assert np.abs(image[y, x].astype(int) - color).max() < 40
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
 
 

@@ -1,4 +1,4 @@
-"""CountingModel: any size, grey or colour, uint8 or float in; people out; saved and loaded bit for bit."""
+"""CountingModel: any size, grey or color, uint8 or float in; people out; saved and loaded bit for bit."""
 
 import json
 import math
@@ -161,11 +161,11 @@ def test_a_light_network_sees_luma_as_opencv_makes_it():
     seen = model.normalize(rgb)[0, 0].numpy()
     assert seen.shape == (48, 64)
     assert np.abs(seen - grey).max() <= 1 and (seen == grey).mean() > 0.99  # 8-bit rounding of the luma's weights
-    colourless = torch.from_numpy(grey).expand(1, 3, 48, 64)
-    assert np.array_equal(model.normalize(colourless)[0, 0].numpy(), grey)
+    colorless = torch.from_numpy(grey).expand(1, 3, 48, 64)
+    assert np.array_equal(model.normalize(colorless)[0, 0].numpy(), grey)
 
 
-def test_a_colour_network_sees_colour():
+def test_a_color_network_sees_color():
     model = small(backbone="lite0")
     rgb = random_image(32, 32)
     assert model.normalize(rgb).shape == (1, 3, 32, 32)
@@ -257,8 +257,11 @@ def spoil_setting(folder):
         (lambda folder: (folder / "model.safetensors").unlink(), "No such file"),
         (lambda folder: (folder / "model.safetensors").write_bytes(b"x" * 200), "header"),
         (lambda folder: (folder / "config.json").write_text("{"), "line 1"),
-        (lambda folder: (folder / "config.json").write_text("[1]"), "it takes a table of settings"),
-        (lambda folder: (folder / "config.json").write_text('{"width": "wide"}'), "width is 'wide'; it takes"),
+        (lambda folder: (folder / "config.json").write_text("[1]"), "must be a table of settings, got"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"width": "wide"}'),
+            "width must be an integer, got 'wide'",
+        ),
         (spoil_setting, "model settings: unknown setting depth"),
         (spoil_other_network, "head.mask.0.0.weight"),
         (spoil_shape, "head.density.0.0.bias"),

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from headcount.models.fusion import FUSIONS, BinariseSTE
+from headcount.models.fusion import FUSIONS, BinarizeSTE
 
 CHANNELS, WIDTH = 12, 8
 # fusion: does the density loss reach the mask branch? (None: there is no mask branch)
@@ -81,7 +81,7 @@ def test_baseline_3_regresses_density_where_solution_5_has_its_mask():
 
 def test_the_straight_through_gradient_is_one():
     posterior = torch.tensor([0.0, 0.2, 0.5, 0.500001, 0.9, 1.0], requires_grad=True)
-    binary = BinariseSTE.apply(posterior)
+    binary = BinarizeSTE.apply(posterior)
     assert binary.tolist() == [0, 0, 0, 1, 1, 1]
     weights = torch.tensor([3.0, -1.0, 0.5, 2.0, 7.0, -4.0])
     (binary * weights).sum().backward()

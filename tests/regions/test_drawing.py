@@ -25,13 +25,13 @@ def drawn_label(image, polygon):
     return columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
 
 
-@pytest.mark.parametrize(("people", "colour"), [(12, LIGHT), (70, ALARM)])
-def test_outlines_are_light_on_dark_and_red_over_the_maximum(people, colour):
+@pytest.mark.parametrize(("people", "color"), [(12, LIGHT), (70, ALARM)])
+def test_outlines_are_light_on_dark_and_red_over_the_maximum(people, color):
     drawn = draw_regions(GREY, [RegionCount("stage", people, None, None, 50, people > 50)], [STAGE])
     assert (GREY == 120).all(), "the image given is not drawn on"
     away = distance(STAGE.polygon, drawn)
     line = drawn[away < 0.6].astype(int)
-    assert np.abs(line - colour).max(axis=1).mean() < 80  # smoothed over the edge of two pixels
+    assert np.abs(line - color).max(axis=1).mean() < 80  # smoothed over the edge of two pixels
     border = drawn[(away > 1) & (away < 1.7)].astype(int)
     assert border.max(axis=1).mean() < 120
 

@@ -1,4 +1,4 @@
-"""Figures: counts in captions, heads at their places, one colour scale per row, nothing cut, exact numbers."""
+"""Figures: counts in captions, heads at their places, one color scale per row, nothing cut, exact numbers."""
 
 import csv
 import io
@@ -43,10 +43,10 @@ def test_a_stride_that_reaches_past_the_edge_does_not_move_the_heads():
     lone = np.array([[97, 70]], np.float32)  # of 100 columns: cells of 16 pixels reach to 112
     cells = density(lone, 16, 96, 100)
     panel = dict(comparison_panels(Comparison(photo(96, 100), lone, {"ours": (cells, 16)})))["ours: 1"]
-    assert panel[:, 88:].max() > panel[:, :71].max() == 0  # colours reach half a cell past cell 5, from 80
+    assert panel[:, 88:].max() > panel[:, :71].max() == 0  # colors reach half a cell past cell 5, from 80
 
 
-def test_the_panels_of_a_row_share_the_colours_of_the_truth():
+def test_the_panels_of_a_row_share_the_colors_of_the_truth():
     cells = density(stride=4)
     panels = dict(comparison_panels(Comparison(photo(), HEADS, {"same": (cells, 4), "half": (cells / 2, 4)})))
     np.testing.assert_array_equal(panels["same: 3"], panels["ground truth: 3"])
@@ -93,13 +93,13 @@ def map_pair(name: str, values: np.ndarray) -> tuple[np.ndarray, str]:
     return panel, caption
 
 
-def test_figure_5_colours_each_map_over_its_own_range():
+def test_figure_5_colors_each_map_over_its_own_range():
     ramp = np.linspace(-3, 5, 16, dtype=np.float32)[None].repeat(12, axis=0)  # dark left, bright right
     for scale in (1, 1000):
         caption, panel = figures.map_panel("ramp", ramp * scale, photo())
         assert panel.shape == (96, 128, 3)
-        assert (panel[:, 0] == heatmap.colour_map(np.zeros((1, 1)))[0, 0]).all()
-        assert (panel[:, -1] == heatmap.colour_map(np.ones((1, 1)))[0, 0]).all()
+        assert (panel[:, 0] == heatmap.color_map(np.zeros((1, 1)))[0, 0]).all()
+        assert (panel[:, -1] == heatmap.color_map(np.ones((1, 1)))[0, 0]).all()
         assert caption == ("ramp, -3 to 5" if scale == 1 else "ramp, -3e+03 to 5e+03")
     sheet = figure5(photo(), {"ramp": ramp, "flat": np.full((12, 16), 0.5, np.float32)})
     shown = [(photo(), "input"), map_pair("ramp", ramp), map_pair("flat", np.full((12, 16), 0.5, np.float32))]
@@ -149,8 +149,8 @@ def test_figure_6_has_bars_in_proportion():
     tints, pixels = np.unique(
         chart[90:430].reshape(-1, 3), axis=0, return_counts=True
     )  # between the legend and the axis
-    colour = tints[np.argsort(pixels)[-2]]  # the most frequent one but white
-    thirds = np.array_split((chart[90:430] == colour).all(axis=2), 3, axis=1)  # low, middle, high
+    color = tints[np.argsort(pixels)[-2]]  # the most frequent one but white
+    thirds = np.array_split((chart[90:430] == color).all(axis=2), 3, axis=1)  # low, middle, high
     low, middle, high = (int(third.any(axis=1).sum()) for third in thirds)
     assert high == pytest.approx(2 * low, rel=0.05) and low > 100 and middle == 0
 

@@ -34,7 +34,7 @@ def cell(text: str, label: str, title: str) -> str:
 def test_printed_numbers_keep_their_decimals():
     text = render("table1", {})
     assert cell(text, "baseline 1: no mask", "printed MAE / MSE") == "77.25 / 127.21"
-    assert cell(text, "solution 3: product, binarised", "printed MAE / MSE") == "76.66 / 115.40"
+    assert cell(text, "solution 3: product, binarized", "printed MAE / MSE") == "76.66 / 115.40"
     assert cell(text, "solution 5, recipe as printed", "printed MAE / MSE") == "-"
     assert cell(render("table2", {}), "model_csr: VGG16, solution 5", "printed MAE / MSE") == "61.82 / 100.01"
     scenes = next(row for row in rows_of(render("table5", {})) if row[0] == "CC-Counting")

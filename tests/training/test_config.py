@@ -49,15 +49,15 @@ def test_a_recipe_is_a_toml_file_of_the_dataclasses(tmp_path):
         ("stepz = 9", "mine.toml: unknown setting stepz; known: adam_epochs, batch"),
         ("[model]\ndepth = 9", r"mine.toml \[model\]: unknown setting depth"),
         ("[sets.a]\nformatt = 'csv'", r"\[sets.a\]: unknown setting formatt"),
-        ("steps = 'many'", "mine.toml: steps is 'many'; it takes an integer"),
-        ("imagenet = 1", "imagenet is 1; it takes true or false"),
-        ("lr = true", "lr is True; it takes a number"),
-        ("model = 3", "model is 3; it takes a table of settings"),
-        ("sets = 3", "sets is 3; it takes a table of settings"),
-        ("[data]\ncrop = 64", "data.crop is 64; it takes a list of 2 integers"),
-        ("[data]\ncrop = ['a', 'b']", r"mine.toml: data.crop\[0\] is 'a'; it takes an integer"),
-        ("[data]\nscale = [1.0]", r"data.scale is \[1.0\]; it takes a list of 2 numbers"),
-        ("[sets.a]\nshare = 'half'", "sets.a.share is 'half'; it takes a number"),
+        ("steps = 'many'", "mine.toml: steps must be an integer, got 'many'"),
+        ("imagenet = 1", "imagenet must be true or false, got 1"),
+        ("lr = true", "lr must be a number, got True"),
+        ("model = 3", "model must be a table of settings, got 3"),
+        ("sets = 3", "sets must be a table of settings, got 3"),
+        ("[data]\ncrop = 64", "data.crop must be a list of 2 integers, got 64"),
+        ("[data]\ncrop = ['a', 'b']", r"mine.toml: data.crop\[0\] must be an integer, got 'a'"),
+        ("[data]\nscale = [1.0]", r"data.scale must be a list of 2 numbers, got \[1.0\]"),
+        ("[sets.a]\nshare = 'half'", "sets.a.share must be a number, got 'half'"),
         ("steps = ", "not valid TOML"),
     ],
 )
@@ -83,9 +83,9 @@ def test_settings_are_overridden_by_name():
     for wrong in ("stepz=1", "model.depth=1", "steps", "steps.more=1", "sets.other.share=1", "model=plain"):
         with pytest.raises(TrainError, match="^--set"):
             override(config, [wrong])
-    with pytest.raises(TrainError, match="--set: steps is 'many'; it takes an integer"):
+    with pytest.raises(TrainError, match="--set: steps must be an integer, got 'many'"):
         override(config, ["steps=many"])
-    with pytest.raises(TrainError, match=r"--set: data.crop\[0\] is 'a'; it takes an integer"):
+    with pytest.raises(TrainError, match=r"--set: data.crop\[0\] must be an integer, got 'a'"):
         override(config, ["data.crop=['a','b']"])
 
 
@@ -97,7 +97,10 @@ def test_a_recipe_changes_only_what_differs_from_its_base(tmp_path):
     assert list(config.sets) == ["c"]  # the data sets of a recipe replace those of its base
 
 
-@pytest.mark.parametrize("base, said", [("row", "not based on this one"), (3, "base is 3"), ("none", "no such recipe")])
+@pytest.mark.parametrize(
+    "base, said",
+    [("row", "not based on this one"), (3, "base must be the name of a recipe .*, got 3"), ("none", "no such recipe")],
+)
 def test_an_impossible_base_is_an_error(tmp_path, base, said):
     (tmp_path / "row.toml").write_text(f"base = {base!r}")
     with pytest.raises(TrainError, match=said):

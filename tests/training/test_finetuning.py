@@ -250,7 +250,7 @@ def test_errors_are_one_line(data, start, tmp_path):
     synthetic_objects.folder(tmp_path / "bare", synthetic_objects.cells, [0] * 9, 96, 64)
     refused("nothing is marked", tmp_path / "bare")
     refused("no such model; give headcount-small", start="headcount-huge")
-    refused("minutes is 0; it takes a positive number", minutes=0)
+    refused("minutes must be above 0, got 0", minutes=0)
     refused("no such setting", settings=["speed=fast"])
     (tmp_path / "run" / "best").mkdir(parents=True)
     refused("there is already a run; choose another folder", out="run")

@@ -72,7 +72,7 @@ def test_an_empty_map_stays_empty():
     assert heatmap.resize_density(np.zeros((4, 5), np.float32), 40, 50).sum() == 0
 
 
-def test_an_overlay_colours_the_crowd_and_nothing_else(density):
+def test_an_overlay_colors_the_crowd_and_nothing_else(density):
     photo = GREY.copy()
     drawn = heatmap.overlay(photo, density, stride=8)
     assert drawn.shape == photo.shape and drawn.dtype == np.uint8 and (photo == 120).all()
@@ -86,8 +86,8 @@ def test_an_overlay_colours_the_crowd_and_nothing_else(density):
 
 
 def test_an_overlay_is_strongest_where_people_are_densest(density):
-    colours, alpha, peak = heatmap.overlay_layers(density, 296, 400, stride=8)
-    assert colours.shape == (296, 400, 3) and alpha.shape == (296, 400) and 0 <= alpha.min() <= alpha.max() <= 1
+    colors, alpha, peak = heatmap.overlay_layers(density, 296, 400, stride=8)
+    assert colors.shape == (296, 400, 3) and alpha.shape == (296, 400) and 0 <= alpha.min() <= alpha.max() <= 1
     assert (alpha[~people_at(density, 8, 296, 400, margin=24)] == 0).all()
     dense, sparse = alpha[40:120, 32:112].mean(), alpha[240:296, 0:48].mean()
     assert dense > sparse > 0

@@ -14,25 +14,23 @@ def test_a_panel_as_wide_as_its_caption_shows_all_of_it(caption):
     assert (strips[0] == strips[1][:, :width]).all() and (strips[1][:, width:] == 255).all()
 
 
-def blocks(image, colour):
-    """(left, top, width, height) of each rectangle of exactly this colour, from left to right."""
-    count, _, stats, _ = cv2.connectedComponentsWithStats(
-        (image == colour).all(axis=2).astype(np.uint8), connectivity=4
-    )
+def blocks(image, color):
+    """(left, top, width, height) of each rectangle of exactly this color, from left to right."""
+    count, _, stats, _ = cv2.connectedComponentsWithStats((image == color).all(axis=2).astype(np.uint8), connectivity=4)
     return sorted(tuple(stats[i, : cv2.CC_STAT_AREA].tolist()) for i in range(1, count) if stats[i, -1] > 50)
 
 
-COLOURS = [(90, 30, 20), (20, 90, 160), (200, 160, 40)]
+COLORS = [(90, 30, 20), (20, 90, 160), (200, 160, 40)]
 PHOTOS = [
-    np.full((*size, 3), colour, np.uint8)
-    for size, colour in zip([(300, 400), (50, 20), (1000, 3000)], COLOURS, strict=True)
+    np.full((*size, 3), color, np.uint8)
+    for size, color in zip([(300, 400), (50, 20), (1000, 3000)], COLORS, strict=True)
 ]
 
 
 def test_a_row_shows_each_image_at_one_height():
     row = panels.side_by_side(PHOTOS, ["image", "density"], height=100)
     assert row.shape == (100 + 30 + 20, 133 + 40 + 300 + 4 * 10, 3)
-    shown = [blocks(row, colour) for colour in COLOURS]
+    shown = [blocks(row, color) for color in COLORS]
     assert shown == [[(10, 10, 133, 100)], [(153, 10, 40, 100)], [(203, 10, 300, 100)]]
     captions = row[110:140] != 255
     assert captions[:, 10:143].any() and captions[:, 153:193].any() and not captions[:, 203:].any()
@@ -42,7 +40,7 @@ def test_a_contact_sheet_shows_each_image_whole_in_its_cell():
     sheet = panels.contact_sheet(PHOTOS, ["a long caption that cannot fit " * 3, "caf\u00e9"])
     cell = np.array([320, 240 + 30]) + 10
     assert sheet.shape == (2 * cell[1] + 10, 2 * cell[0] + 10, 3), "three images are in two rows"
-    shown = [blocks(sheet, colour) for colour in COLOURS]
+    shown = [blocks(sheet, color) for color in COLORS]
     assert shown == [[(10, 10, 320, 240)], [(340 + 112, 10, 96, 240)], [(10, 290 + 66, 320, 107)]]
     assert (sheet[250:280, 330:340] == 255).all(), "the long caption ends with its cell"
 
@@ -53,11 +51,11 @@ def test_nothing_to_arrange_is_an_error():
             make([])
 
 
-def test_bars_are_as_tall_as_their_values_and_coloured_by_name():
+def test_bars_are_as_tall_as_their_values_and_colored_by_name():
     chart = panels.bar_chart({"low": {"plain": 10.0, "solution 5": 5.0}, "high": {"plain": 20.0}}, "MAE by level", 700)
     assert chart.shape == (480, 700, 3)
-    coloured = np.unique(chart[(np.ptp(chart.astype(int), axis=2) > 40)], axis=0, return_counts=True)
-    plain, other = sorted(coloured[0][np.argsort(coloured[1])[-2:]].tolist(), key=lambda c: -len(blocks(chart, c)))
+    colored = np.unique(chart[(np.ptp(chart.astype(int), axis=2) > 40)], axis=0, return_counts=True)
+    plain, other = sorted(colored[0][np.argsort(colored[1])[-2:]].tolist(), key=lambda c: -len(blocks(chart, c)))
     key, low, high = blocks(chart, plain)
     other_key, bar = blocks(chart, other)
     assert key[2:] == other_key[2:] == (13, 13) and key[1] == other_key[1] and key[0] < other_key[0]

@@ -16,12 +16,12 @@ from headcount.inference.engines.base import (
     THREADS,
     Engine,
     EngineType,
-    either,
     is_exported,
+    join_choices,
     last_line,
     usable_cores,
 )
-from headcount.inference.engines.checksum import SEAL, check_seal
+from headcount.inference.engines.checksum import CHECKSUM_FIELD, verify_checksum
 from headcount.inference.engines.metadata import CALIBRATION, EngineError, ModelMeta, describe
 from headcount.inference.engines.onnxruntime_engine import ONNXRuntimeEngine
 from headcount.inference.engines.openvino_engine import OpenVINOEngine
@@ -29,9 +29,9 @@ from headcount.inference.engines.torch_engine import TorchEngine
 
 __all__ = [
     "CALIBRATION",
+    "CHECKSUM_FIELD",
     "ENGINES",
     "PRECISIONS",
-    "SEAL",
     "THREADS",
     "Engine",
     "EngineError",
@@ -69,14 +69,14 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
     """
     path = Path(path)
     if engine != "auto" and engine not in ENGINES:
-        raise EngineError(f"unknown engine {engine!r}: use {either('auto', *ENGINES)}")
+        raise EngineError(f"unknown engine {engine!r}: use {join_choices('auto', *ENGINES)}")
     if precision not in PRECISIONS:
-        raise EngineError(f"unknown precision {precision!r}: use {either(*PRECISIONS)}")
+        raise EngineError(f"unknown precision {precision!r}: use {join_choices(*PRECISIONS)}")
     check_model(path)
     if engine == "auto":
         engine = choose(path)
     if not ENGINES[engine].reads(path):
-        advice = either(*readers(path)) + ("" if is_exported(path) else " (or headcount export it first)")
+        advice = join_choices(*readers(path)) + ("" if is_exported(path) else " (or headcount export it first)")
         raise EngineError(f"{path}: {engine} does not run this kind of model; use {advice}")
     try:
         return ENGINES[engine](path, precision)
@@ -93,7 +93,7 @@ def check_model(path: Path) -> None:
     if not is_exported(path) and path.suffix != ".h5" and not (path / "config.json").is_file():
         raise EngineError(f"{path}: not a model; give an .onnx file or a checkpoint folder (with config.json)")
     if is_exported(path) and path.is_file():
-        check_seal(path)
+        verify_checksum(path)
 
 
 def choose(path: Path) -> str:

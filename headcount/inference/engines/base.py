@@ -94,7 +94,7 @@ def import_runtime(name: str, extra: str, path: object) -> ModuleType:
         raise EngineError(f"{path}: running it needs {name}; {install_hint(extra)}") from None
 
 
-def either(*choices: str) -> str:
+def join_choices(*choices: str) -> str:
     """'a', 'a or b', 'a, b or c'."""
     return ", ".join(choices[:-1]) + f" or {choices[-1]}" if len(choices) > 1 else choices[0]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from headcount.models.ensemble import Ensemble
 
 JsonObject = dict[str, Any]
+STORED_PADDING_COLOR = "blank"  # the key of ModelMeta.padding_color in the metadata of a file
 CALIBRATION = "calibration.json"  # beside a checkpoint's weights; headcount calibrate writes it
 
 
@@ -26,21 +27,21 @@ class ModelMeta:
     """What a model says about itself.
 
     Attributes:
-        name: of the model.
-        stride: pixels per density cell.
-        pad: tile starts are multiples of it, in pixels.
-        halo: pixels of context that make a tile exact.
-        min_side: images with a shorter short side are enlarged to it; 0 disables this.
-        mask: whether the mask is predicted; otherwise it is 1 everywhere.
-        data: the names of the data sets it was trained on.
-        metrics: name -> value.
-        version: of headcount when the file was exported.
-        parameters: their number.
-        interval: as in `calibration.Calibration`; empty if the model was not calibrated.
-        spacing: as in `calibration.Calibration`; 0 if the model was not calibrated.
-        blank: the RGB color 0..255 that the model pads with; empty if it does not pad.
+        name: Name of the model.
+        stride: Pixels per density cell.
+        pad: Number of pixels that tile starts are multiples of.
+        halo: Pixels of context that make a tile exact.
+        min_side: Shortest side in pixels; smaller images are enlarged to it. 0 disables this.
+        mask: Whether the mask is predicted. Otherwise it is 1 everywhere.
+        data: Names of the data sets that the model was trained on.
+        metrics: Value of each metric by its name.
+        version: Version of headcount that exported the file.
+        parameters: Number of parameters.
+        interval: Parameters of the interval, as in `calibration.Calibration`. Empty if the model was not calibrated.
+        spacing: Smallest known spacing of heads, as in `calibration.Calibration`. 0 if the model was not calibrated.
+        padding_color: RGB color 0..255 that the model pads with; empty if it does not pad.
         weights: "int8" if the file is quantized.
-        config: the fields of its ModelConfig or EnsembleConfig, from which `models.from_onnx` builds it again. Empty in
+        config: Fields of its ModelConfig or EnsembleConfig, from which `models.from_onnx` builds it again. Empty in
             files that older versions exported.
     """
 
@@ -56,24 +57,31 @@ class ModelMeta:
     parameters: int = 0
     interval: dict[str, float] = field(default_factory=dict)
     spacing: float = 0.0
-    blank: tuple[int, ...] = ()
+    padding_color: tuple[int, ...] = ()
     weights: str = ""
     config: JsonObject = field(default_factory=dict)
 
     def to_strings(self) -> dict[str, str]:
         """Text for an .onnx file's metadata: strings as they are, everything else as JSON."""
         values = {f.name: getattr(self, f.name) for f in fields(self)}
+        values[STORED_PADDING_COLOR] = values.pop("padding_color")
         return {key: value if isinstance(value, str) else json.dumps(value) for key, value in values.items()}
+
+    @classmethod
+    def stored_keys(cls) -> set[str]:
+        """The keys that `to_strings` returns."""
+        return {f.name for f in fields(cls)} - {"padding_color"} | {STORED_PADDING_COLOR}
 
     @classmethod
     def from_strings(cls, strings: dict[str, str], path: Path) -> ModelMeta:
         """The inverse of `to_strings`. Raises EngineError if `path` was not made by `headcount export`."""
         try:
             texts = {"name", "data", "version", "weights"}
-            known = {f.name for f in fields(cls)} & set(strings)
+            known = cls.stored_keys() & set(strings)
             values: JsonObject = {k: strings[k] if k in texts else json.loads(strings[k]) for k in known}
-            meta = cls(**values | {"blank": tuple(values.get("blank", ()))})
-            if not all(type(n) is int and n > 0 for n in (meta.stride, meta.pad)) or len(meta.blank) not in (0, 3):
+            color = tuple(values.pop(STORED_PADDING_COLOR, ()))
+            meta = cls(**values, padding_color=color)
+            if not all(type(n) is int and n > 0 for n in (meta.stride, meta.pad)) or len(color) not in (0, 3):
                 raise ValueError
             return meta
         except (TypeError, ValueError):
@@ -93,8 +101,8 @@ def describe(model: CountingModel | Ensemble, folder: Path | None = None) -> Mod
     from headcount import __version__
     from headcount.models.complexity import parameter_count
 
-    sets = read_json(folder.parent / "run.json").get("config", {}).get("sets", {}) if folder else {}
-    calibration = read_json(folder / CALIBRATION) if folder else {}
+    sets = read_optional_json(folder.parent / "run.json").get("config", {}).get("sets", {}) if folder else {}
+    calibration = read_optional_json(folder / CALIBRATION) if folder else {}
     return ModelMeta(
         name=model.config.name,
         stride=model.stride,
@@ -105,7 +113,7 @@ def describe(model: CountingModel | Ensemble, folder: Path | None = None) -> Mod
         data=", ".join(sets),
         version=__version__,
         parameters=parameter_count(model),
-        blank=padding_color(model),
+        padding_color=padding_color(model),
         interval=calibration.get("interval", {}),
         spacing=calibration.get("spacing", 0.0),
         config=asdict(model.config),
@@ -120,7 +128,7 @@ def padding_color(model: CountingModel | Ensemble) -> tuple[int, ...]:
     return tuple(mean if len(mean) == 3 else mean * 3)
 
 
-def read_json(path: Path) -> JsonObject:
+def read_optional_json(path: Path) -> JsonObject:
     """The content of a JSON file; empty if there is no such file. Raises EngineError if it is not JSON."""
     if not path.is_file():
         return {}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import fields
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -12,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headcount.inference.engines.base import check_int8, either, import_runtime, is_exported, last_line, usable_cores
+from headcount.inference.engines.base import (
+    check_int8,
+    import_runtime,
+    is_exported,
+    join_choices,
+    last_line,
+    usable_cores,
+)
 from headcount.inference.engines.metadata import EngineError, ModelMeta
 
 if TYPE_CHECKING:
@@ -74,14 +80,16 @@ def choose_precision(core: Core, precision: str) -> str:
     if precision in ("auto", "int8"):
         return [*half, "fp32"][0]
     if precision != "fp32" and precision not in half:
-        raise EngineError(f"precision {precision}: this CPU has no {precision}; use {either('auto', 'fp32', *half)}")
+        raise EngineError(
+            f"precision {precision}: this CPU has no {precision}; use {join_choices('auto', 'fp32', *half)}"
+        )
     return precision
 
 
 def metadata_of(model: Model) -> dict[str, str]:
     """The entries of an .onnx file's metadata_props that ModelMeta knows, from where OpenVINO keeps them."""
     strings = {}
-    for key in (f.name for f in fields(ModelMeta)):
+    for key in ModelMeta.stored_keys():
         if model.has_rt_info(["framework", key]):
             strings[key] = str(model.get_rt_info(["framework", key]).value)
     return strings

@@ -29,7 +29,10 @@ class MultiscaleUnit(nn.Module):
 
 
 class Multiscale(Backbone):
-    """The paper's light backbone: grey input, stride 4. docs/method.md, R1, says how the paper was read."""
+    """The paper's light backbone: grey input, stride 4.
+
+    The section "Networks" of docs/method.md says how the paper was read.
+    """
 
     channels, stride, pad, reach, grey = 256, 4, 4, 36, True
     mean, std = (127.5,), (64.0,)
