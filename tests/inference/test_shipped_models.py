@@ -23,9 +23,9 @@ from people_free import sweep  # noqa: E402
 EXAMPLE = Path(headcount.__file__).parent / "examples" / "crowd.jpg"
 TRUE = json.loads(EXAMPLE.with_suffix(".json").read_text())["count"]
 SHIPPED = pytest.mark.parametrize("path", sorted(WEIGHTS.glob("*.onnx")), ids=lambda path: path.stem)
-EVERY = 20  # of the 182 test images of ShanghaiTech A
-# Mean absolute error on every 20th test image of Part A, measured with the files as they are shipped.
-PART_A_MAE = {"headcount-small": 85.06, "headcount-large": 81.73}
+# Mean absolute error on every 20th or 60th of the 182 test images of Part A, measured with the files as they are
+# shipped. headcount-large takes a second per image.
+PART_A_MAE = {"headcount-small": (20, 85.06), "headcount-large": (60, 113.55)}
 
 
 def test_the_default_is_small_and_says_how_far_it_can_be_trusted():
@@ -97,7 +97,8 @@ def test_the_card_states_the_figures_that_the_file_states(path):
 
 @SHIPPED
 def test_the_error_on_real_photos_is_what_was_measured(shared, path):
-    samples = read(shared / "data" / "shanghaitech" / "part_A", "shanghaitech", "test")[::EVERY]
+    every, expected = PART_A_MAE[path.stem]
+    samples = read(shared / "data" / "shanghaitech" / "part_A", "shanghaitech", "test")[::every]
     report = evaluate(samples, headcount.load(path, precision="fp32"))
     assert not report.errors
-    assert report.metrics.mae == pytest.approx(PART_A_MAE[path.stem], abs=0.5)
+    assert report.metrics.mae == pytest.approx(expected, abs=0.5)
