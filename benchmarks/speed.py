@@ -275,7 +275,8 @@ def video(folder: Path) -> None:
 
 def loader() -> None:
     """Training crops with their targets a second, on one core, and the share of a training step that they take."""
-    from headcount.training.dataset import Crops, rendered_images
+    from headcount.training.dataset import Crops
+    from headcount.training.images import rendered_images
 
     config = replace(load_recipe("headcount-small").data, rendered_scenes=8)
     crops = Crops([(1.0, rendered_images(config, 1))], config, stride=8, seed=1)

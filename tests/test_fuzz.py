@@ -143,6 +143,8 @@ TARGETS = {
     "trancos": annotated(factory.trancos, "trancos", "all", "*.txt"),
     "visdrone": annotated(factory.visdrone, "visdrone", "all", "annotations/*.txt"),
     "p2pnet": annotated(factory.p2pnet, "p2pnet", "all", "*.list"),
+    "scut_head": annotated(factory.scut_head, "scut_head", "part_B-test", "Annotations/PartB_02400.xml"),
+    "unity_crowds": annotated(factory.unity_crowds, "unity_crowds", "all", "ground_truth_txt/*.txt"),
     "yolo": annotated(factory.yolo, "yolo", "all", "labels/*/*.txt"),
     "yolo's classes": annotated(factory.yolo, "yolo", "all", "data.yaml"),
     "voc": annotated(factory.voc, "voc", "all", "*.xml"),

@@ -33,8 +33,9 @@ def convert(
 
     Args:
         source: Folder of the data set, or an annotation file.
-        source_format: shanghaitech, ucf_cc_50, worldexpo, ucf_qnrf, nwpu, jhu, mall, ucsd, carpk, trancos, visdrone,
-            p2pnet, yolo, voc, cvat, labelme, labelstudio, coco, json, csv or people_free. auto detects the format.
+        source_format: shanghaitech, ucf_cc_50, worldexpo, ucf_qnrf, nwpu, jhu, mall, ucsd, carpk, trancos,
+            visdrone, scut_head, unity_crowds, p2pnet, yolo, voc, cvat, labelme, labelstudio, coco, json, csv or
+            people_free. auto detects the format.
         to: The format to write. A data set with regions of interest needs json or coco.
         out: The file to write. It refers to the images below its own folder by relative paths.
         split: Convert only this split. By default all splits are converted, and the file marks the split of each

@@ -16,7 +16,8 @@ from headcount.geometry import enlarge_to
 from headcount.models.counting_model import CountingModel
 from headcount.models.fusion import Feature
 from headcount.training.config import DataConfig
-from headcount.training.dataset import Batch, TrainingImage, cells_in_roi, make_targets, whole_image
+from headcount.training.dataset import Batch, cells_in_roi, make_targets, whole_image
+from headcount.training.images import ImageList
 from headcount.training.losses import CountLoss, LossConfig
 
 
@@ -74,7 +75,7 @@ def most_varied(channels: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def mask_iou(model: CountingModel, images: list[TrainingImage], config: DataConfig) -> float:
+def mask_iou(model: CountingModel, images: ImageList, config: DataConfig) -> float:
     """Intersection over union of the predicted mask (posterior > 0.5) and the true mask.
 
     Images are whole, as in inference. Cells are pooled over the images, inside their regions of interest.

@@ -39,7 +39,8 @@ from headcount.training.config import (
     load_recipe,
     override,
 )
-from headcount.training.dataset import Crops, TrainingImage, open_images
+from headcount.training.dataset import Crops
+from headcount.training.images import ImageList, Images
 from headcount.training.trainer import train
 
 SIZE = (576, 768)  # height and width of the image for which multiply-adds are stated
@@ -226,7 +227,7 @@ def measure(experiment: Experiment, config: TrainConfig, workspace: Workspace) -
     if not filecmp.cmp(folder / "best" / "model.safetensors", folder / "last" / "model.safetensors", shallow=False):
         last_counter = Counter(TorchEngine(load_single(folder / "last"), precision_of(config)))
         last = to_split_result(evaluate(test, last_counter))
-    images = open_images(val, config.data)
+    images = Images(val, config.data)
     crops = Crops([(1.0, images)], config.data, model.stride, config.seed)
     environment = provenance()
     return Result(
@@ -303,7 +304,7 @@ def training_log(folder: Path) -> list[dict[str, float]]:
         return [{name: float(text) for name, text in row.items() if text} for row in csv.DictReader(file)]
 
 
-def mask_overlap(model: CountingModel, images: list[TrainingImage], config: TrainConfig) -> float | None:
+def mask_overlap(model: CountingModel, images: ImageList, config: TrainConfig) -> float | None:
     """`mask_iou` in the precision of training; None for a network without a mask."""
     with torch.autocast(model.mean.device.type, torch.bfloat16, enabled=config.precision == "bf16"):
         overlap = mask_iou(model, images, config.data)

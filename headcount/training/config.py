@@ -15,7 +15,7 @@ from headcount.training.losses import LossConfig
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 DEPTH = 4  # recipes that may stand below each other by `base`
-MAY_DIFFER = {"save_every", "workers", "tensorboard"}  # settings that do not change what a run computes
+MAY_DIFFER = {"save_every", "workers", "image_memory", "tensorboard"}  # settings that do not change what a run computes
 
 
 class TrainError(ValueError):
@@ -83,7 +83,8 @@ class TrainConfig:
         crops_per_image: Crops of each training image per epoch.
         batch: Crops per step, over all processes.
         optimizer: "adamw", "adam", "sgd", or "adam_to_sgd": the paper's Adam for `adam_epochs` epochs, then SGD.
-        schedule: "cosine", "step" (the paper's: x0.1 every `step_epochs` epochs) or "constant".
+        schedule: "cosine", "step" (the paper's: x0.1 every `step_epochs` epochs), "constant", or "tail": constant,
+            with a linear fall to a fifth over the last fifth of the run.
         adam_epochs: Epochs of Adam before "adam_to_sgd" switches to SGD.
         step_epochs: Epochs between two drops of the "step" schedule.
         warmup: Steps over which the learning rate rises linearly from zero.
@@ -101,7 +102,9 @@ class TrainConfig:
         precision: "fp32", or "bf16" for autocast.
         eval_every: Steps between validations.
         save_every: Steps between saves of the training state.
-        workers: Processes that prepare crops. 0 prepares them in the training process.
+        workers: Processes that prepare crops. 0 prepares them in a thread of the training process.
+        image_memory: GiB of images that stay decoded, on each machine. The others are decoded anew for each crop.
+            A negative number takes a quarter of the machine's memory.
         tensorboard: Whether metrics are also written for TensorBoard.
         model: The network.
         data: Crops, augmentations and targets.
@@ -135,6 +138,7 @@ class TrainConfig:
     eval_every: int = 500
     save_every: int = 100
     workers: int = 0
+    image_memory: float = -1.0
     tensorboard: bool = False
     model: ModelConfig = field(default_factory=ModelConfig)
     data: DataConfig = field(default_factory=DataConfig)

@@ -1,15 +1,15 @@
-"""Training data: images are decoded, crops are cut and augmented, and targets are made from the heads of each crop.
+"""Training data: crops are cut from decoded images and augmented, and targets are made from the heads of each crop.
 
 Targets are made after augmentation, so the density of a crop always sums to its heads, except for what a region of
 interest cuts off. Crop number i of a run depends on the seed and i alone, whatever the workers or the order. A resumed
-run therefore continues exactly, with no random state to save. Images are decoded once and kept in memory as uint8. A
-crop is resized once, straight from the original to its final size.
+run therefore continues exactly, with no random state to save. A crop is resized once, straight from the original to its
+final size.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -21,12 +21,14 @@ from torch.utils.data import DataLoader, Dataset, default_collate
 
 from headcount.datasets import readers
 from headcount.datasets.sample import Sample
-from headcount.geometry import at_cells, enlarge_to, enlargement, polygon_mask
-from headcount.io.images import read_image
-from headcount.synthetic import scenes
+from headcount.geometry import at_cells, enlarge_to, enlargement
+from headcount.inference.prefetch import prefetch
 from headcount.training.augmentation import Crop, augment_crop, augment_view
 from headcount.training.config import DataConfig, TrainConfig, TrainError
-from headcount.training.targets import TRUNCATE, adaptive_sigma, count_map, density_map, mask_map
+from headcount.training.images import ImageList, Images, TrainingImage, decode_all, rendered_images
+from headcount.training.targets import TRUNCATE, count_map, density_map, mask_map
+
+AHEAD = 4  # batches that are prepared before the network asks for them
 
 
 class Batch(NamedTuple):
@@ -47,24 +49,6 @@ class Batch(NamedTuple):
     indices: Tensor
 
 
-class TrainingImage(NamedTuple):
-    """A decoded image with its heads.
-
-    Attributes:
-        image: uint8 (H,W,3) RGB, black outside the region of interest.
-        points: float32 (N,2), x then y in pixels.
-        sigma: float32 (N,), standard deviation of each head's kernel in pixels. 0 if the recipe fixes it.
-        name: Path of the image, for messages.
-        roi: uint8 (H,W), 1 inside the region of interest, or None if the set has none.
-    """
-
-    image: np.ndarray
-    points: np.ndarray
-    sigma: np.ndarray
-    name: str
-    roi: np.ndarray | None = None
-
-
 class TrainingData(NamedTuple):
     """The data of a run.
 
@@ -76,7 +60,7 @@ class TrainingData(NamedTuple):
     """
 
     crops: Crops
-    validation: dict[str, list[TrainingImage]]
+    validation: dict[str, Images]
     image_count: int
     fingerprint: str
 
@@ -94,8 +78,8 @@ class Crops(Dataset):
         ValueError: There is no image, or `cutmix` is combined with whole images.
     """
 
-    def __init__(self, groups: Sequence[tuple[float, list[TrainingImage]]], config: DataConfig, stride: int, seed: int):
-        self.groups = [(share, images) for share, images in groups if share > 0 and images]
+    def __init__(self, groups: Sequence[tuple[float, ImageList]], config: DataConfig, stride: int, seed: int):
+        self.groups = [(share, images) for share, images in groups if share > 0 and len(images)]
         if not self.groups:
             raise ValueError("there is no training image: check the data folder, its format and the split")
         if config.cutmix and config.crop == (0, 0):
@@ -205,83 +189,71 @@ def cells_in_roi(roi: np.ndarray, image: np.ndarray, cells: Sequence[int], strid
     return at_cells(roi, cells[0], cells[1], stride * roi.shape[1] / image.shape[1])
 
 
-def read_training_data(config: TrainConfig, folder: Path, stride: int) -> TrainingData:
+def read_training_data(config: TrainConfig, folder: Path, stride: int, max_bytes: int) -> TrainingData:
     """Read the training and validation splits of every set of a recipe, and no other split.
+
+    Every image is decoded once, so that a damaged one ends the run before it begins.
 
     Args:
         config: The recipe.
         folder: The data folder, under which the sets are.
         stride: Pixels per cell of the model.
+        max_bytes: Memory for images that stay decoded, rendered scenes included.
 
     Raises:
         TrainError: A set names a test split.
         ValueError: A set cannot be read, or there is no training image.
     """
-    samples: list[Sample] = []
-    groups: list[tuple[float, list[TrainingImage]]] = []
-    validation: dict[str, list[TrainingImage]] = {}
+    sets: list[tuple[float, Images]] = []
+    validation: dict[str, Images] = {}
     for name, dataset in config.sets.items():
         for split in (dataset.train, dataset.val):
             if split == "test" or split.endswith("-test"):
                 raise TrainError(f"set {name!r} names the split {split!r}: training never reads a test split")
-        part = readers.read(folder / dataset.folder, dataset.format, dataset.train)
-        samples += part
-        groups.append((dataset.share * (1 - config.data.rendered), open_images(part, config.data)))
+        samples = readers.read(folder / dataset.folder, dataset.format, dataset.train)
+        sets.append((dataset.share * (1 - config.data.rendered), Images(samples, config.data)))
         if dataset.val:
             held_out = readers.read(folder / dataset.folder, dataset.format, dataset.val)
-            validation[name] = open_images(held_out, config.data)
-    image_count = len(samples)
+            validation[name] = Images(held_out, config.data)
+    groups: list[tuple[float, ImageList]] = list(sets)
     if config.data.rendered:
         rendered = rendered_images(config.data, config.seed)
         share = sum(dataset.share for dataset in config.sets.values()) or 1.0
         groups.append((config.data.rendered * share, rendered))
-        image_count += len(rendered)
+        max_bytes -= sum(scene.image.nbytes for scene in rendered)
     crops = Crops(groups, config.data, stride, config.seed)
-    return TrainingData(crops, validation, image_count, fingerprint(samples))
+    decode_all(sets, max_bytes)
+    decode_all([(0.0, images) for images in validation.values()], 0)
+    image_count = sum(len(images) for _, images in groups)
+    return TrainingData(crops, validation, image_count, fingerprint([s for _, part in sets for s in part.samples]))
 
 
-def open_images(samples: Sequence[Sample], config: DataConfig) -> list[TrainingImage]:
-    """Decode each sample once. Outside a region of interest, pixels become black and points are dropped."""
-    images = []
-    for sample in samples:
-        pixels, roi = read_image(sample.image), None
-        if sample.roi is not None:
-            roi = polygon_mask(sample.roi, *pixels.shape[:2])  # (H,W)
-            pixels = pixels * roi[..., None]
-        images.append(make_training_image(pixels, sample.points_in_roi, config, str(sample.image))._replace(roi=roi))
-    return images
+def loader(crops: Crops, indices: Sequence[int], batch: int, workers: int) -> Generator[Batch, None, None]:
+    """The crops of these numbers in batches, in order, prepared ahead of their use until the generator is closed.
 
-
-def make_training_image(image: np.ndarray, heads: np.ndarray, config: DataConfig, name: str) -> TrainingImage:
-    """A TrainingImage from pixels (H,W,3) and heads (N,2), with the kernels' sigma if it is adaptive."""
-    heads = np.asarray(heads, np.float32).reshape(-1, 2)
-    fixed = np.zeros(len(heads), np.float32)
-    sigma = fixed if config.sigma else adaptive_sigma(torch.from_numpy(heads)).numpy()
-    return TrainingImage(image, heads, sigma, name)
-
-
-def rendered_images(config: DataConfig, seed: int) -> list[TrainingImage]:
-    """Render `config.rendered_scenes` scenes; those without people are spread evenly among them."""
-    images = []
-    for i in range(config.rendered_scenes):
-        empty = int((i + 1) * config.people_free) > int(i * config.people_free)
-        scene = scenes.render(seed * 100_003 + i, people=0 if empty else None)
-        images.append(make_training_image(scene.image, scene.points, config, f"rendered scene {i}"))
-    return images
-
-
-def loader(crops: Crops, indices: Sequence[int], batch: int, workers: int) -> DataLoader:
-    """The crops of these numbers in batches, in order."""
-    return DataLoader(
+    Args:
+        crops: The crops of a run.
+        indices: Numbers of the crops.
+        batch: Crops per batch. The last batch may have fewer.
+        workers: Processes that prepare crops. 0 prepares them in a thread of this process.
+    """
+    batches: DataLoader = DataLoader(
         crops,
         batch_size=batch,
         sampler=indices,
         num_workers=workers,
         collate_fn=default_collate,
         persistent_workers=False,
-        prefetch_factor=4 if workers else None,
+        prefetch_factor=AHEAD if workers else None,
         worker_init_fn=_use_one_thread,
     )
+    yield from batches if workers else prefetch(_in_one_thread(batches), AHEAD)
+
+
+def _in_one_thread(batches: DataLoader) -> Iterator[Batch]:
+    """The batches, prepared by torch operations that use one thread. Other threads of the process are not affected."""
+    torch.set_num_threads(1)
+    yield from batches
 
 
 def _use_one_thread(_: int) -> None:

@@ -27,6 +27,7 @@ class ProcessGroup:
     Attributes:
         rank: Number of this process, from 0.
         size: Number of processes.
+        local_size: Number of processes on this machine.
         device: The GPU of this process, or the CPU.
 
     Raises:
@@ -36,6 +37,7 @@ class ProcessGroup:
 
     def __init__(self) -> None:
         self.rank, self.size = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
+        self.local_size = int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
         cuda = torch.cuda.is_available()
         self.device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0))) if cuda else torch.device("cpu")
 

@@ -1,11 +1,13 @@
-"""Memory during training: keeping freed blocks, and errors that say what to try when it runs out."""
+"""Memory during training: how much decoded images may take, and errors that say what to try when it runs out."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 
@@ -13,6 +15,28 @@ from headcount.training.config import TrainConfig, TrainError
 from headcount.training.run_record import Progress
 
 WHOLE_IMAGE_SIDE = 1024  # pixels; crops of half of it are proposed where whole images need too much memory
+
+IMAGE_SHARE = 0.25  # of the machine's memory: for decoded images, unless the recipe says how much
+UNKNOWN_MEMORY = 8 << 30  # bytes, assumed where the system does not tell
+CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")  # of a container
+
+
+def machine_memory() -> int:
+    """The memory of this machine, or of the container that the process runs in, in bytes."""
+    try:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows
+        physical = UNKNOWN_MEMORY
+    try:
+        return min(physical, int(CGROUP_LIMIT.read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return physical
+
+
+def image_memory(config: TrainConfig, processes: int) -> int:
+    """How many bytes of decoded images each of the processes on this machine may keep."""
+    total = config.image_memory * 2**30 if config.image_memory >= 0 else machine_memory() * IMAGE_SHARE
+    return int(total) // processes
 
 
 def keep_freed_memory() -> None:

@@ -6,7 +6,8 @@ import math
 
 from headcount.training.config import TrainConfig, TrainError
 
-SCHEDULES = ("cosine", "step", "constant")
+SCHEDULES = ("cosine", "step", "tail", "constant")
+TAIL = 0.2  # of the run, and of the rate: where the fall of "tail" begins and ends
 
 
 def warmup(step: int, steps: int) -> float:
@@ -21,6 +22,15 @@ def cosine(progress: float) -> float:
         progress: Share of the run that is done. Beyond 1 the factor stays 0.
     """
     return 0.5 * (1 + math.cos(math.pi * min(1.0, progress)))
+
+
+def tail(progress: float) -> float:
+    """1 until the last fifth of the run, in which it falls linearly to a fifth.
+
+    Args:
+        progress: Share of the run that is done. Beyond 1 the factor stays a fifth.
+    """
+    return 1 - (1 - TAIL) * min(1.0, max(0.0, 1 - (1 - progress) / TAIL))
 
 
 def rate_factor(config: TrainConfig, step: int, total_steps: int, steps_per_epoch: int) -> float:
@@ -40,6 +50,8 @@ def rate_factor(config: TrainConfig, step: int, total_steps: int, steps_per_epoc
         return rise * cosine(step / total_steps)
     if config.schedule == "step":
         return float(rise * 0.1 ** (step // (config.step_epochs * steps_per_epoch)))
+    if config.schedule == "tail":
+        return rise * tail(step / total_steps)
     if config.schedule == "constant":
         return rise
     raise TrainError(f"unknown schedule {config.schedule!r}: {', '.join(SCHEDULES[:-1])} or {SCHEDULES[-1]}")

@@ -29,7 +29,7 @@ from headcount.training.dataset import Batch, loader, read_training_data
 from headcount.training.ddp import ProcessGroup
 from headcount.training.initialization import build_model, make_optimizer, open_teacher
 from headcount.training.losses import CountLoss
-from headcount.training.memory import keep_freed_memory, memory_errors
+from headcount.training.memory import image_memory, keep_freed_memory, memory_errors
 from headcount.training.run_record import (
     MetricsLog,
     Progress,
@@ -122,7 +122,9 @@ class Trainer:
         self.averaged = copy.deepcopy(self.model).requires_grad_(False).eval()
         self.parallel: nn.Module = self.model  # wrapped by `fit`, so that gradients are averaged over processes
         self.loss = CountLoss(config.loss)
-        self.data = read_training_data(self.config, data, self.model.stride)
+        self.data = read_training_data(
+            self.config, data, self.model.stride, image_memory(config, self.group.local_size)
+        )
         self.validation = Validation(self.data.validation, config.data, config.precision, self.group)
         self.steps_per_epoch = max(1, self.data.image_count * config.crops_per_image // config.batch)
         self.progress = Progress(step=0, total=config.steps or config.epochs * self.steps_per_epoch)
@@ -249,8 +251,9 @@ class Trainer:
         """Train, log, validate and save up to step `end`."""
         config, progress, is_main = self.config, self.progress, self.group.is_main
         indices = self.group.crop_indices(progress.step, end, config.batch)
-        batches = loader(self.data.crops, indices, config.batch // self.group.size, config.workers)
-        with progress_bar(progress.total, config.name, progress.step, shown=is_main) as tick:
+        prepared = loader(self.data.crops, indices, config.batch // self.group.size, config.workers)
+        bar = progress_bar(progress.total, config.name, progress.step, shown=is_main)
+        with contextlib.closing(prepared) as batches, bar as tick:
             for batch in batches:
                 progress.pending.append(self.train_step(batch))
                 tick()

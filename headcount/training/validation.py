@@ -9,8 +9,9 @@ from headcount.inference import tiling
 from headcount.inference.engines import TorchEngine
 from headcount.models.counting_model import CountingModel
 from headcount.training.config import DataConfig
-from headcount.training.dataset import TrainingImage, cells_in_roi, whole_image
+from headcount.training.dataset import cells_in_roi, whole_image
 from headcount.training.ddp import ProcessGroup
+from headcount.training.images import Images, TrainingImage
 
 
 class Validation:
@@ -23,7 +24,7 @@ class Validation:
         group: The processes that share the work.
     """
 
-    def __init__(self, images: dict[str, list[TrainingImage]], config: DataConfig, precision: str, group: ProcessGroup):
+    def __init__(self, images: dict[str, Images], config: DataConfig, precision: str, group: ProcessGroup):
         self.images, self.config, self.precision, self.group = images, config, precision, group
 
     def measure(self, model: CountingModel) -> dict[str, float]:
@@ -42,13 +43,13 @@ class Validation:
             row |= {f"{name}_mae": result.mae, f"{name}_rmse": result.rmse, f"{name}_bias": result.bias}
         return {**row, "score": score(metrics)}
 
-    def _count(self, engine: TorchEngine, images: list[TrainingImage]) -> CountMetrics:
+    def _count(self, engine: TorchEngine, images: Images) -> CountMetrics:
         """The metrics of one set; each process counts its share of the images."""
         counts = [0.0] * len(images)
         for i in self.group.own_items(len(images)):
             counts[i] = predict(engine, images[i], self.config)
-        true = [len(image.points) for image in images]
-        return CountMetrics(true, self.group.sum(counts), [image.name for image in images])
+        true = [len(sample.points_in_roi) for sample in images.samples]
+        return CountMetrics(true, self.group.sum(counts), [str(sample.image) for sample in images.samples])
 
 
 def predict(engine: TorchEngine, image: TrainingImage, config: DataConfig) -> float:

@@ -51,6 +51,36 @@ def test_shanghaitech_asks_which_part(tmp_path):
         read(tmp_path, "shanghaitech", "test")
 
 
+def test_scut_head_by_part_and_hall(tmp_path):
+    truth = factory.scut_head(tmp_path)
+    for part in ("part_A", "part_B"):
+        for split, images in truth.items():
+            expected = {name: points for name, points in images.items() if part[-1] == name[4]}
+            found = read(tmp_path, "scut_head", f"{part}-{split}")
+            assert counts(found) == {name: len(points) for name, points in expected.items()}
+            assert all(same(sample, expected[sample.name]) for sample in found)
+    factory.photo(
+        tmp_path / "JPEGImages/PartA_00001.jpg", np.zeros((0, 2))
+    )  # of the hall that looks like the test hall
+    (tmp_path / "Annotations/PartA_00001.xml").write_text("<annotation></annotation>")
+    in_splits = {name for images in truth.values() for name in images}
+    assert {s.name for s in read(tmp_path, "scut_head", "all")} - in_splits == {"PartA_00001"}
+    with pytest.raises(
+        PointsError, match="no split 'part_C-test'; choose one of train, val, trainval, test, all, part_A"
+    ):
+        read(tmp_path, "scut_head", "part_C-test")
+    (tmp_path / "Annotations/PartB_00041.xml").write_text("<annotation><object/></annotation>")
+    with pytest.raises(PointsError, match="PartB_00041.xml"):
+        read(tmp_path, "scut_head", "part_B-val")
+
+
+def test_the_halls_of_scut_head():
+    halls = [line.split() for line in splits.split_list("scut_head_halls")]
+    assert [name for name, _ in halls] == [f"PartA_{i:05d}" for i in range(2000)]
+    images = {hall: sum(of == hall for _, of in halls) for _, hall in halls}
+    assert images == {"1-401": 978, "1-403": 790, "b": 16, "c": 139, "d": 76, "e": 1}
+
+
 def test_ucf_cc_50_folds(tmp_path):
     truth = factory.ucf_cc_50(tmp_path)["all"]
     everything = read(tmp_path, "ucf_cc_50", "all")

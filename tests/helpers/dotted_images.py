@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 
 from headcount.training.config import DataConfig
-from headcount.training.dataset import TrainingImage, make_training_image
+from headcount.training.images import TrainingImage, make_training_image
 
 
 def dotted(seed=0, height=150, width=210, spacing=30) -> TrainingImage:

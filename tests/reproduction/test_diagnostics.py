@@ -10,7 +10,8 @@ from torch import nn
 from headcount.models.counting_model import CountingModel, ModelConfig, Output
 from headcount.reproduction.diagnostics import feature_maps, gradient_norms, mask_iou, most_varied
 from headcount.training.config import DataConfig
-from headcount.training.dataset import Batch, Crops, TrainingImage, make_training_image
+from headcount.training.dataset import Batch, Crops
+from headcount.training.images import TrainingImage, make_training_image
 from headcount.training.losses import CountLoss, LossConfig
 from headcount.training.targets import mask_map
 

@@ -8,7 +8,6 @@ import torch
 from helpers import dataset_factory as factory
 from helpers.dotted_images import dot_centres, dots_under, dotted
 
-from headcount.datasets import readers
 from headcount.datasets.sample import Sample
 from headcount.geometry import enlargement, inside
 from headcount.training.augmentation import Crop, mirror
@@ -18,12 +17,10 @@ from headcount.training.dataset import (
     fingerprint,
     loader,
     make_targets,
-    make_training_image,
-    open_images,
     random_crop,
-    rendered_images,
     whole_image,
 )
+from headcount.training.images import Images, make_training_image
 
 CONFIGS = [
     DataConfig(crop=(64, 96), scale=(1.0, 1.0)),
@@ -156,38 +153,7 @@ def test_without_images_there_is_nothing_to_train_on():
         Crops([(1.0, []), (0.0, [dotted()])], DataConfig(), 4, 0)
 
 
-# Images
-
-
-def test_samples_are_opened_as_they_are_annotated(tmp_path):
-    truth = factory.shanghaitech(tmp_path)
-    samples = readers.read(tmp_path, "shanghaitech", "test")
-    images = open_images(samples, DataConfig())
-    assert [p.image.shape for p in images] == [(64, 96, 3)] * 2  # the grey one too
-    for source, sample in zip(images, samples, strict=True):
-        np.testing.assert_allclose(source.points, truth["test"][sample.name], rtol=1e-6)
-        assert source.name == str(sample.image)
-        assert (dots_under(source.image, source.points) < 110).all()  # factory.py draws dark discs
-
-
-def test_outside_a_roi_are_neither_pixels_nor_people(tmp_path):
-    path = factory.photo(tmp_path / "a.png", np.zeros((0, 2)))
-    roi = np.float32([(20, 10), (60, 10), (60, 50), (20, 50)])
-    heads = np.float32([(30, 30), (10, 30), (95.9, 63.9), (59, 49)])
-    (source,) = open_images([Sample(path, heads, roi)], DataConfig())
-    assert source.points.tolist() == [[30, 30], [59, 49]]
-    assert source.image[12:48, 22:58].min() > 0
-    source.image[10:51, 20:61] = 0
-    assert source.image.max() == 0
-
-
-@pytest.mark.parametrize("people_free, filled", [(0.5, [True, False, True, False]), (0.0, [True]), (1.0, [False])])
-def test_a_share_of_the_rendered_scenes_is_without_people(people_free, filled):
-    config = DataConfig(rendered_scenes=len(filled), people_free=people_free)
-    images = rendered_images(config, seed=3)
-    assert [len(p.points) > 0 for p in images] == filled
-    again = rendered_images(config, seed=3)
-    assert all(np.array_equal(a.image, b.image) for a, b in zip(images, again, strict=True))
+# The fingerprint
 
 
 def test_the_fingerprint_tells_data_sets_apart(tmp_path):
@@ -211,7 +177,7 @@ def test_the_density_is_zero_in_cells_outside_a_roi(tmp_path):
     config = DataConfig(crop=(0, 0), mirror=0.0, sigma=8.0, radius=12.0)
     heads = [np.float32([(12, 12), (40, 30)]), np.float32([(87, 55)])]
     samples = [Sample(factory.photo(tmp_path / f"{i}.jpg", points), points, roi) for i, points in enumerate(heads)]
-    for source in open_images(samples, config):
+    for source in Images(samples, config):
         target = Crops([(1.0, [source])], config, stride, seed=0)[0]
         h, w = target.density.shape
         centers = np.stack(np.meshgrid((np.arange(w) + 0.5) * stride, (np.arange(h) + 0.5) * stride), -1)

@@ -23,7 +23,9 @@ def test_schedules_by_hand():
     assert factors(schedule="cosine", warmup=0)[:7] == pytest.approx(expected)
     assert factors(schedule="cosine", warmup=2)[0] == pytest.approx(0.5)
     assert expected[3] == pytest.approx(0.5) and expected[6] == 0
-    with pytest.raises(TrainError, match="unknown schedule 'linear': cosine, step or constant"):
+    tail = [rate_factor(tiny(schedule="tail", warmup=0), step, 10, 3) for step in (0, 8, 9, 10, 11)]
+    assert tail == pytest.approx([1.0, 1.0, 0.6, 0.2, 0.2])
+    with pytest.raises(TrainError, match="unknown schedule 'linear': cosine, step, tail or constant"):
         factors(schedule="linear")
 
 

@@ -18,18 +18,19 @@ from headcount.inference.counter import Counter
 from headcount.inference.engines import TorchEngine
 from headcount.training import validation
 from headcount.training.config import DataConfig, SetConfig, TrainError
-from headcount.training.dataset import loader, make_targets, open_images, whole_image
+from headcount.training.dataset import loader, make_targets, whole_image
+from headcount.training.images import Images
 from headcount.training.trainer import Trainer, train
 from headcount.training.validation import predict
 
 pytestmark = pytest.mark.usefixtures("one_cpu_thread")
 
 
-def open_with_roi(folder: Path, roi: np.ndarray, config: DataConfig, heads=()) -> list:
+def open_with_roi(folder: Path, roi: np.ndarray, config: DataConfig, heads=()) -> Images:
     """One photo twice: with a region of interest, and without."""
     factory.photo(folder / "a.jpg", np.zeros((0, 2)))
     points = np.array(heads, np.float32).reshape(-1, 2)
-    return open_images([Sample(folder / "a.jpg", points, region) for region in (roi, None)], config)
+    return Images([Sample(folder / "a.jpg", points, region) for region in (roi, None)], config)
 
 
 def test_validation_counts_inside_a_roi_as_a_counter_does(data, tmp_path):

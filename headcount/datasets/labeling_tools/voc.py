@@ -39,7 +39,7 @@ def parse_voc(root: Path) -> Iterator[AnnotationRecord | PointsError]:
             yield error
             continue
         listed = next((split for split, stems in lists.items() if file.stem in stems), None)
-        yield AnnotationRecord(image, partial(_load, tree, file), listed or split_from_folders(file, root))
+        yield AnnotationRecord(image, partial(read_objects, tree, file), listed or split_from_folders(file, root))
 
 
 def _split_lists(root: Path) -> dict[str, set[str]]:
@@ -60,7 +60,8 @@ def _find_image(tree: Element, file: Path, images: ImageIndex) -> Path:
     return beside or images.find(tree.findtext("filename") or file.stem, file, folder)
 
 
-def _load(tree: Element, file: Path) -> Annotations:
+def read_objects(tree: Element, file: Path) -> Annotations:
+    """The boxes of an <annotation>. Raises PointsError, with `file` in the message."""
     return annotations_of(
         (
             (item.findtext("name") or "", [item.findtext(f"bndbox/{edge}") or "" for edge in EDGES])

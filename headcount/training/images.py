@@ -1,0 +1,134 @@
+"""Training images: annotated images that are decoded when they are needed, or stay decoded while memory allows.
+
+A decoded image takes ten times as much memory as its file. Those that crops are cut from most often stay decoded, up to
+a limit; all others are decoded anew for each crop, which `dataset.loader` does ahead of the network. Which images stay
+decoded changes the speed of a run and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+
+from headcount.datasets.sample import Sample
+from headcount.geometry import polygon_mask
+from headcount.io.images import read_image
+from headcount.synthetic import scenes
+from headcount.training.config import DataConfig
+from headcount.training.targets import adaptive_sigma
+
+
+class TrainingImage(NamedTuple):
+    """A decoded image with its heads.
+
+    Attributes:
+        image: uint8 (H,W,3) RGB, black outside the region of interest.
+        points: float32 (N,2), x then y in pixels.
+        sigma: float32 (N,), standard deviation of each head's kernel in pixels. 0 if the recipe fixes it.
+        name: Path of the image, for messages.
+        roi: uint8 (H,W), 1 inside the region of interest, or None if the set has none.
+    """
+
+    image: np.ndarray
+    points: np.ndarray
+    sigma: np.ndarray
+    name: str
+    roi: np.ndarray | None = None
+
+
+class ImageList(Protocol):
+    """Decoded images by number: a list of them, or `Images`, which decodes them when they are asked for."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> TrainingImage: ...
+
+    def __iter__(self) -> Iterator[TrainingImage]: ...
+
+
+class Images:
+    """The images of annotated samples, decoded when they are asked for.
+
+    Args:
+        samples: Annotated images.
+        config: Says whether the kernels are adaptive.
+
+    Attributes:
+        samples: The samples, in the order of the images.
+        kept_bytes: Memory of the pixels that stay decoded.
+    """
+
+    def __init__(self, samples: Sequence[Sample], config: DataConfig):
+        self.samples, self.config, self.kept_bytes = list(samples), config, 0
+        self._kept: list[TrainingImage] = []  # the first images
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> TrainingImage:
+        if 0 <= index < len(self._kept):
+            return self._kept[index]
+        return open_image(self.samples[index], self.config)
+
+    def __iter__(self) -> Iterator[TrainingImage]:
+        return (self[i] for i in range(len(self)))
+
+    def decode(self, max_bytes: int) -> None:
+        """Decode every image once, so that a damaged one is found now, and keep the first ones that fit.
+
+        Args:
+            max_bytes: Memory for the pixels that are kept.
+
+        Raises:
+            MediaError: An image cannot be decoded.
+        """
+        full = False
+        for sample in self.samples:
+            image = open_image(sample, self.config)
+            size = image.image.nbytes + (0 if image.roi is None else image.roi.nbytes)
+            full = full or self.kept_bytes + size > max_bytes
+            if not full:
+                self._kept.append(image)
+                self.kept_bytes += size
+
+
+def decode_all(groups: Sequence[tuple[float, Images]], max_bytes: int) -> None:
+    """Decode every image once, and keep those that are drawn most often.
+
+    Args:
+        groups: Sets of images, each with its share of the crops.
+        max_bytes: Memory for the pixels that are kept, of all sets.
+    """
+    for _, images in sorted(groups, key=lambda group: group[0] / len(group[1]), reverse=True):
+        images.decode(max_bytes)
+        max_bytes -= images.kept_bytes
+
+
+def open_image(sample: Sample, config: DataConfig) -> TrainingImage:
+    """Decode a sample. Outside a region of interest, pixels become black and points are dropped."""
+    pixels, roi = read_image(sample.image), None
+    if sample.roi is not None:
+        roi = polygon_mask(sample.roi, *pixels.shape[:2])  # (H,W)
+        pixels = pixels * roi[..., None]
+    return make_training_image(pixels, sample.points_in_roi, config, str(sample.image))._replace(roi=roi)
+
+
+def make_training_image(image: np.ndarray, heads: np.ndarray, config: DataConfig, name: str) -> TrainingImage:
+    """A TrainingImage from pixels (H,W,3) and heads (N,2), with the kernels' sigma if it is adaptive."""
+    heads = np.asarray(heads, np.float32).reshape(-1, 2)
+    fixed = np.zeros(len(heads), np.float32)
+    sigma = fixed if config.sigma else adaptive_sigma(torch.from_numpy(heads)).numpy()
+    return TrainingImage(image, heads, sigma, name)
+
+
+def rendered_images(config: DataConfig, seed: int) -> list[TrainingImage]:
+    """Render `config.rendered_scenes` scenes; those without people are spread evenly among them."""
+    images = []
+    for i in range(config.rendered_scenes):
+        empty = int((i + 1) * config.people_free) > int(i * config.people_free)
+        scene = scenes.render(seed * 100_003 + i, people=0 if empty else None)
+        images.append(make_training_image(scene.image, scene.points, config, f"rendered scene {i}"))
+    return images
