@@ -1,7 +1,8 @@
-"""The output of `headcount count`: rows as CSV or JSON Lines, files that appear when complete, overlays, progress.
+"""The rows of `headcount count`: as CSV, JSON Lines or a table, in a file that no failure empties.
 
-Each row is flushed at once, so the reader of a pipe sees it. A run with --resume reads the rows that an interrupted run
-left behind.
+Each row is flushed at once, so the reader of a pipe sees it. The file of --out takes its name at the end. Until then,
+its rows are in a partial file beside it, which stays if the process is killed or the disk is full, and which a run with
+--resume reads. It is deleted only when a file with its rows is on the disk.
 """
 
 from __future__ import annotations
@@ -10,19 +11,28 @@ import contextlib
 import csv
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TextIO
 
-from headcount.io.files import atomic_write, partial_files
-from headcount.io.progress import progress_bar
+from headcount.distributed.attempts import is_left_out
+from headcount.io.files import (
+    FileInUseError,
+    atomic_write,
+    flush_to_disk,
+    locked,
+    new_partial_file,
+    partial_files,
+    single_line,
+)
+from headcount.io.names import name_from_text, name_to_text, one_line
 
 if TYPE_CHECKING:
-    import numpy as np
+    from headcount.inference.result import Row
 
-    from headcount.inference.result import CountResult, Row
-    from headcount.regions.region import Region
+
+# Writing
 
 
 class RowWriter(Protocol):
@@ -44,7 +54,8 @@ class CsvWriter:
         self.lines.writeheader()
 
     def write(self, row: Row) -> None:
-        self.lines.writerow(row)
+        cells = {name: one_line(value) if isinstance(value, str) else value for name, value in row.items()}
+        self.lines.writerow(cells | {"path": name_to_text(row["path"])})
         self.stream.flush()
 
     def finish(self) -> None:
@@ -76,100 +87,130 @@ def open_writer(output_format: str, stream: TextIO, columns: Sequence[str]) -> R
     return TableWriter(stream)
 
 
+# The file
+
+
+@dataclass
+class RowFile:
+    """Where the rows of a run go.
+
+    Attributes:
+        stream: Takes the rows.
+        earlier: Files of earlier runs: the one that is to be replaced, and partial files.
+        failed: Whether a row could not be written. Whoever writes rows sets it.
+        has_new_rows: Whether the stream has rows that no other file has. Whoever writes such a row sets it.
+        resumed: Whether the stream has the rows of all earlier files, so that their partial files can go.
+    """
+
+    stream: TextIO
+    earlier: list[Path] = field(default_factory=list)
+    failed: bool = False
+    has_new_rows: bool = False
+    resumed: bool = False
+
+
 @contextlib.contextmanager
-def open_output(path: Path | None) -> Iterator[TextIO]:
-    """Open a file that appears under its name when it is complete; None gives stdout."""
+def open_rows(path: Path | None) -> Iterator[RowFile]:
+    """Open the file of --out, which takes its name when the `with` block ends; None gives stdout.
+
+    Args:
+        path: The file. Devices and pipes are written to directly.
+
+    Raises:
+        FileInUseError: Another process writes the file.
+        OSError: The file cannot be written, for example because the disk is full. The message says where the rows are.
+    """
     if path is None:
-        yield sys.stdout
+        yield RowFile(sys.stdout)
         return
-    with atomic_write(path) as stream:
-        yield stream
+    if path.exists() and not path.is_file():
+        with atomic_write(path) as stream:
+            yield RowFile(stream)
+        return
+    path = path.resolve()
+    with _locked(path):
+        partial = new_partial_file(path)
+        earlier = sorted([*filter(Path.is_file, [path]), *partial_files(path)], key=lambda file: file.stat().st_mtime)
+        rows = RowFile(sys.stdout, earlier)
+        try:
+            with open(partial, "x", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+                rows.stream = stream
+                yield rows
+            flush_to_disk(partial)
+            partial.replace(path)
+        except BaseException as error:
+            if not rows.has_new_rows:
+                partial.unlink(missing_ok=True)
+            if isinstance(error, OSError) and not isinstance(error, BrokenPipeError):
+                raise _write_error(path, partial, rows, error) from error
+            raise
+        if rows.resumed:
+            for file in earlier:
+                if file != path:
+                    file.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(locked(path.with_name(f".{path.name}.lock")))
+        except FileInUseError:
+            raise FileInUseError(
+                f"{path}: another process is writing it; wait until it ends, or give another --out"
+            ) from None
+        yield
+
+
+def _write_error(path: Path, partial: Path, rows: RowFile, error: OSError) -> OSError:
+    """The error of a file that cannot be written, with where its rows are."""
+    where = ", ".join(map(str, [partial] if rows.has_new_rows else rows.earlier))
+    problem = f"{path}: cannot be written ({error.strerror or single_line(error)})"
+    if not where:
+        return OSError(f"{problem}; make room, then run the same command again")
+    return OSError(f"{problem}; its rows are safe in {where}; make room, then run the same command with --resume")
 
 
 # Resuming
 
 
-def finished_rows(path: Path, output_format: str) -> dict[str, Row]:
-    """The rows without an error in a file and in its partial files, by path. A torn last line is ignored."""
+def finished_rows(files: Sequence[Path], output_format: str) -> dict[str, Row]:
+    """The rows of earlier runs by path, without those of images that are to be counted again after an error.
+
+    Args:
+        files: The files of earlier runs, newest last. A torn last line is ignored.
+        output_format: csv or jsonl.
+    """
     rows: dict[str, Row] = {}
-    for file in [path, *partial_files(path)]:
-        if file.is_file():
-            counted = (row for row in READERS[output_format](file) if row.get("path") and not row.get("error"))
-            rows |= {row["path"]: row for row in counted}
+    for file in files:
+        for row in READERS[output_format](file):
+            path, error = row.get("path"), row.get("error")
+            if path and isinstance(path, str) and (not error or is_left_out(str(error))):
+                rows[path] = row
     return rows
 
 
-def remove_partial_files(path: Path, stream: TextIO) -> None:
-    """Delete the partial files of earlier runs, after `stream`, this run's own, has received their rows."""
-    stream.flush()
-    for file in partial_files(path):
-        if file.name != Path(stream.name).name:
-            file.unlink(missing_ok=True)
-
-
 def read_csv(file: Path) -> list[Row]:
-    with open(file, encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        text = stream.read()
-    lines = text[: text.rfind("\n") + 1].splitlines(keepends=True)
-    return [row for row in csv.DictReader(lines) if None not in row.values()]
+    text = file.read_bytes().decode("utf-8-sig", errors="replace")
+    header, *lines = (_cells(line) for line in text.split("\n")[:-1]) if "\n" in text else [[]]
+    rows: list[Row] = [dict(zip(header, cells, strict=True)) for cells in lines if len(cells) == len(header)]
+    return [row | {"path": name_from_text(row["path"])} for row in rows if "path" in row]
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of a line; none if it is damaged."""
+    try:
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error:
+        return []
 
 
 def read_jsonl(file: Path) -> list[Row]:
     rows = []
-    for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
+    for line in file.read_bytes().split(b"\n"):  # names may hold what str.splitlines takes for the end of a line
         with contextlib.suppress(ValueError, RecursionError):
             rows.append(json.loads(line))
     return [row for row in rows if isinstance(row, dict)]
 
 
 READERS = {"csv": read_csv, "jsonl": read_jsonl}
-
-
-# Overlays
-
-
-def overlay_paths(images: Iterable[Path], folder: Path) -> list[Path]:
-    """Name a file in `folder` for each image. The second x.jpg, from any folder, becomes x-2.overlay.jpg."""
-    taken: dict[str, int] = {}
-    targets = []
-    for image in images:
-        name = image.stem
-        while (key := name.lower()) in taken:  # some systems do not distinguish X.jpg and x.jpg
-            taken[key] += 1
-            name = f"{image.stem}-{taken[key]}"
-        taken[key] = 1
-        targets.append(folder / f"{name}.overlay.jpg")
-    return targets
-
-
-def write_overlay(result: CountResult, image: Path | np.ndarray, target: Path, regions: Sequence[Region] = ()) -> None:
-    """Write the overlay of a counted image.
-
-    Args:
-        result: What was counted.
-        image: The image that was counted.
-        target: The .jpg, .png or .webp file to write.
-        regions: The regions that were counted, to draw them too.
-
-    Raises:
-        MediaError: If the file cannot be written.
-    """
-    from headcount.io.images import write_image
-
-    write_image(target, result.overlay(image, regions))
-
-
-# Progress
-
-
-def progress(total: int | None, quiet: bool = False) -> AbstractContextManager[Callable[[], None]]:
-    """Show a progress bar with rate and remaining time on stderr if that is a terminal.
-
-    Args:
-        total: Number of steps, or None if unknown. A single step shows no bar.
-        quiet: Show nothing, because rows are written to the same terminal.
-
-    Returns:
-        A context that gives a function to call after each step.
-    """
-    return progress_bar(total, shown=total not in (0, 1) and not quiet)
