@@ -57,7 +57,7 @@ def single_target(overlay: Path, images: Sequence[Path], videos: Sequence[str]) 
     ):
         if suffix in suffixes:
             if others or len(own) != 1:
-                raise UsageError(f"--overlay {overlay}: a {kind} file takes a single {kind}; give a folder")
+                raise UsageError(f"--overlay {overlay}: the file takes a single {kind}; give a folder")
             check_target("--overlay", overlay)
             return [overlay] * len(images), [overlay] * len(videos)
     known = f"{', '.join(IMAGE_TARGETS)} for an image, {', '.join(CODECS)} for a video"
