@@ -20,6 +20,7 @@ from headcount.cli import main
 from headcount.datasets import read
 from headcount.datasets.annotation_project import Project
 from headcount.distributed.attempts import write_note
+from headcount.inference.engines.metadata import EngineError, ModelMeta
 from headcount.io.names import name_from_text, name_to_text
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="needs Unix signals, limits and file names")
@@ -207,3 +208,22 @@ def test_a_point_beyond_any_image_is_refused(tmp_path):
     photo(tmp_path / "a.jpg", [])
     (tmp_path / "points.csv").write_text("image,x,y\na.jpg,1e308,5\n")
     refused(r"points.csv, a.jpg: points must be", read, tmp_path / "points.csv", "csv", "all")
+
+
+def test_models_with_wrong_numbers_are_refused_in_one_line(tmp_path):
+    serialization = pytest.importorskip("headcount.models.serialization", reason="needs: pip install '.[train]'")
+    for wrong, says in (
+        ({"density_scale": "x"}, "density_scale"),
+        ({"density_scale": 0}, "density_scale"),
+        ({"std": [0.0, 1.0, 1.0]}, "std"),
+        ({"mean": [float("nan"), 1.0, 1.0]}, "mean"),
+        ({"members": [{"backbone": "lite0"}] * 2000}, "at most 32"),
+    ):
+        (tmp_path / "config.json").write_text(json.dumps(wrong))
+        with pytest.raises(ValueError, match=says) as caught:
+            serialization.load(tmp_path)
+        assert "\n" not in str(caught.value)
+    for key in ("stride", "pad"):
+        values = ModelMeta("m", 8, 32, 64).to_strings() | {key: "1000000"}
+        with pytest.raises(EngineError, match="its metadata is not that"):
+            ModelMeta.from_strings(values, tmp_path / "m.onnx")
