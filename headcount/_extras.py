@@ -5,7 +5,7 @@ EXTRAS = {
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"),
     "platformdirs": "serve",
     **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
-    **dict.fromkeys(("torch", "safetensors", "filelock", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
+    **dict.fromkeys(("torch", "safetensors", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
     "h5py": "hdf5",
     "matplotlib": "plot",
     "nncf": "int8",

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import headcount
-from headcount.cli.output import READERS
+from headcount.cli.rows import READERS
 from headcount.datasets import readers
 from headcount.inference.engines import open_engine
 from headcount.io.images import read_image

@@ -6,32 +6,31 @@ Rows are written as they come. Whatever ends the command, the rows that were wri
 from __future__ import annotations
 
 import contextlib
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, ParamSpec
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from headcount.cli.background import BackgroundThread
 from headcount.cli.chart import write_chart
-from headcount.cli.count_plan import check_options, csv_columns, default_format, overlay_targets, report_empty_folders
-from headcount.cli.interrupts import Interrupts
-from headcount.cli.messages import UsageError, print_message, usage_errors
-from headcount.cli.options import CountOptions
-from headcount.cli.output import (
-    RowWriter,
-    finished_rows,
-    open_output,
-    open_writer,
-    progress,
-    remove_partial_files,
-    write_overlay,
+from headcount.cli.count_plan import (
+    check_options,
+    csv_columns,
+    default_format,
+    report_empty_folders,
+    report_skipped,
 )
+from headcount.cli.interrupts import Interrupts
+from headcount.cli.messages import UsageError, print_message, progress, usage_errors
+from headcount.cli.options import CountOptions
+from headcount.cli.overlays import overlay_targets, write_overlay
+from headcount.cli.rows import RowFile, RowWriter, finished_rows, open_rows, open_writer
+from headcount.distributed.attempts import MAX_DEATHS, Attempts, left_out, read_note
 from headcount.geometry import parse_polygon
 from headcount.inference.counter import Counter, load
-from headcount.inference.result import CountResult
+from headcount.inference.result import CountResult, Row
 from headcount.inference.smoothing import Smoother
 from headcount.io import video, video_source
 from headcount.io.images import list_images
@@ -42,9 +41,6 @@ from headcount.regions.region import Region, read_regions
 if TYPE_CHECKING:
     from headcount.datasets.sample import Sample
 
-MAX_PENDING = 4  # overlays that may wait to be drawn
-
-P = ParamSpec("P")
 Polygon = list[tuple[float, float]]
 
 
@@ -71,6 +67,7 @@ def count_inputs(inputs: Sequence[str], options: CountOptions) -> int:
         roi = None if options.roi is None else parse_polygon(options.roi)
     images = list_images(paths)
     empty_folders = report_empty_folders(paths, images)
+    report_skipped(path for path in paths if path.is_dir())
     if not images and not videos:
         return 1
     with usage_errors():
@@ -78,21 +75,27 @@ def count_inputs(inputs: Sequence[str], options: CountOptions) -> int:
         counter = load(options.model, options.engine, options.precision)
         counter = replace(counter, max_pixels=round(options.max_pixels * 1e6))
         image_targets, video_targets = overlay_targets(options.overlay, images, videos)
-    finished = finished_rows(options.out, output_format) if options.resume and options.out else {}
-    remaining = [pair for pair in zip(images, image_targets, strict=True) if str(pair[0]) not in finished]
-    if finished:
-        print_message(f"{options.out}: already contains {len(images) - len(remaining)} of {len(images)} images")
-    with open_output(options.out) as stream, Interrupts() as interrupts:
-        writer = open_writer(output_format, stream, csv_columns(regions, bool(videos), bool(options.smooth)))
-        for row in finished.values():
-            writer.write(row)
-        if options.resume and options.out:
-            remove_partial_files(options.out, stream)
-        quiet = stream.isatty() and output_format != "table"  # the rows go to the terminal as they come
+    with open_rows(options.out) as rows, Interrupts() as interrupts:
+        writer = open_writer(output_format, rows.stream, csv_columns(regions, bool(videos), bool(options.smooth)))
+        finished = copy_finished_rows(rows, writer, output_format) if options.resume else {}
+        remaining = [pair for pair in zip(images, image_targets, strict=True) if str(pair[0]) not in finished]
+        if finished:
+            print_message(f"{options.out}: already contains {len(images) - len(remaining)} of {len(images)} images")
         command = CountCommand(
-            options, output_format, counter, roi, regions, writer, interrupts, quiet, failures=len(empty_folders)
+            options,
+            output_format,
+            counter,
+            roi,
+            regions,
+            writer,
+            rows,
+            open_attempts(options, output_format, finished),
+            interrupts,
+            quiet=rows.stream.isatty() and output_format != "table",  # the rows go to the terminal as they come
+            failures=len(empty_folders),
         )
-        command.count_images(remaining)
+        with contextlib.closing(command.attempts):
+            command.count_images(remaining)
         for source, target in zip(videos, video_targets, strict=True):
             if not interrupts.signal:
                 with command.errors_reported():
@@ -100,9 +103,29 @@ def count_inputs(inputs: Sequence[str], options: CountOptions) -> int:
         writer.finish()
     with command.errors_reported():
         command.write_points_and_chart()
+    command.report_files(len(finished))
     if interrupts.signal:
         return 128 + interrupts.signal
     return 1 if command.failures else 0
+
+
+def copy_finished_rows(rows: RowFile, writer: RowWriter, output_format: str) -> dict[str, Row]:
+    """Write the rows of earlier runs that count as finished into the file of this run, and return them by path."""
+    finished = finished_rows(rows.earlier, output_format)
+    for row in finished.values():
+        writer.write(row)
+    rows.resumed = True
+    return finished
+
+
+def open_attempts(options: CountOptions, output_format: str, finished: Mapping[str, Row]) -> Attempts:
+    """The note of the images in work, beside a file that can be resumed; with --resume, it continues the last one's."""
+    if options.out is None or output_format == "table" or (options.out.exists() and not options.out.is_file()):
+        return Attempts(None, {})
+    out = options.out.resolve()
+    note = out.with_name(f".{out.name}.trying")
+    deaths = read_note(note.read_bytes()) if options.resume and note.is_file() else None
+    return Attempts(note, {image: times for image, times in (deaths or {}).items() if image not in finished})
 
 
 @dataclass
@@ -116,9 +139,13 @@ class CountCommand:
         roi: The corners of --roi in pixels, or None.
         regions: The regions of --regions.
         writer: Writes the rows.
+        rows: Where the writer writes them.
+        attempts: The images in work, in case one of them ends the process.
         interrupts: Stops the run between two rows.
         quiet: Show no progress bar.
         failures: Number of inputs and outputs that failed so far.
+        written: Number of rows that this run has written.
+        unreadable: How many of them are of images or frames that could not be counted.
         crowded: Names of the regions that were over their maximum in the last image or frame.
         samples: The estimated head positions in each image, for --points.
         series: Time and count of each frame, by video and region, for --plot.
@@ -130,28 +157,56 @@ class CountCommand:
     roi: Polygon | None
     regions: list[Region]
     writer: RowWriter
+    rows: RowFile
+    attempts: Attempts
     interrupts: Interrupts
     quiet: bool
     failures: int = 0
+    written: int = 0
+    unreadable: int = 0
     crowded: set[str] = field(default_factory=set)
     samples: list[Sample] = field(default_factory=list)
     series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
 
     def count_images(self, images: Sequence[tuple[Path, Path | None]]) -> None:
-        """Count image files, each given with the file for its overlay, if any."""
-        paths = [path for path, _ in images]
-        results = self.counter.stream(paths, self.roi, self.options.scale, self.regions)
-        with BackgroundThread(self.report_error) as background, progress(len(images), self.quiet) as step:
-            pairs = zip(self.interrupts.until(results), images, strict=False)
-            for (result, image), (path, target) in pairs:
-                self.take(result, str(path))
-                if target and image is not None:
-                    background.submit(write_overlay, result, image, target, self.regions)
-                if self.options.points and not result.error:
-                    from headcount.datasets.sample import Sample
+        """Count image files, each given with the file for its overlay, if any.
 
-                    self.samples.append(Sample(path, result.points()))
-                step()
+        Images during which an earlier run died come last and singly: if one of them ends this run too, the others have
+        their rows, and the note names that one alone.
+        """
+        blamed = dict(self.attempts.deaths)
+        suspects = [pair for pair in images if str(pair[0]) in blamed]
+        with BackgroundThread(self.report_error) as background, progress(len(images), self.quiet) as step:
+            self.count_group([pair for pair in images if str(pair[0]) not in blamed], background, step)
+            for path, target in suspects:
+                if (times := blamed.get(str(path), 0)) >= MAX_DEATHS and not self.interrupts.signal:
+                    self.take(self.counter.failed(path, left_out(times)), str(path))
+                    self.attempts.end(str(path))
+                    step()
+                else:
+                    self.count_group([(path, target)], background, step)
+
+    def count_group(
+        self, images: Sequence[tuple[Path, Path | None]], background: BackgroundThread, step: Callable[[], None]
+    ) -> None:
+        """Count image files, reading the next ones while one is counted. Draw overlays in the background."""
+        results = self.counter.stream(self.begun(images), self.roi, self.options.scale, self.regions)
+        for (result, image), (path, target) in zip(self.interrupts.until(results), images, strict=False):
+            self.take(result, str(path))
+            self.attempts.end(str(path))
+            if target and image is not None:
+                background.submit(write_overlay, result, image, target, self.regions)
+            if self.options.points and not result.error:
+                from headcount.datasets.sample import Sample
+
+                self.samples.append(Sample(path, result.points()))
+            step()
+
+    def begun(self, images: Sequence[tuple[Path, Path | None]]) -> Iterator[Path]:
+        """The paths of images, each noted as in work when it is asked for."""
+        for path, _ in images:
+            self.attempts.begin(str(path))
+            yield path
 
     def count_video(self, source: str, target: Path | None) -> None:
         """Count frames of a video, stream or camera.
@@ -203,7 +258,14 @@ class CountCommand:
         row = result.to_dict() | (extra or {})
         if self.output_format == "csv":
             row |= regions_row(result.regions)
-        self.writer.write(row)
+        try:
+            self.writer.write(row)
+        except OSError:
+            self.rows.failed = True
+            raise
+        self.rows.has_new_rows = self.output_format != "table"
+        self.written += 1
+        self.unreadable += bool(result.error)
 
     def report_crowded_regions(self, result: CountResult, name: str) -> None:
         """Report the regions over their maximum: in a video, only when that begins and ends."""
@@ -235,6 +297,23 @@ class CountCommand:
         if self.options.plot:
             write_chart(self.options.plot, self.series)
 
+    def report_files(self, resumed: int) -> None:
+        """Report which files were written, and how many images or frames could not be counted.
+
+        Args:
+            resumed: Number of rows that earlier runs had written.
+        """
+        if self.options.out and self.options.out.is_file():
+            failed = f", {self.unreadable:,} could not be read" if self.unreadable else ""
+            stopped = "; stopped before the end" if self.interrupts.signal else ""
+            print_message(f"{self.options.out}: {resumed + self.written:,} rows{failed}{stopped}")
+        if self.options.overlay and self.written > self.unreadable:
+            print_message(f"{self.options.overlay}: overlay" + ("s" if self.options.overlay.is_dir() else ""))
+        if self.options.points and self.samples:
+            print_message(f"{self.options.points}: positions in {len(self.samples):,} images")
+        if self.options.plot and self.series:
+            print_message(f"{self.options.plot}: chart")
+
     def report_error(self, message: str) -> None:
         """Print an error and remember it for the exit code."""
         print_message(message)
@@ -246,39 +325,9 @@ class CountCommand:
         try:
             yield
         except (ValueError, OSError) as error:
+            if self.rows.failed:  # there is no place for further rows
+                raise
             self.report_error(str(error))
-
-
-class BackgroundThread:
-    """Runs functions in one other thread, in order, while the caller continues counting.
-
-    Leaving the context waits for all functions. Their ValueErrors and OSErrors are passed on as messages.
-    """
-
-    def __init__(self, report_error: Callable[[str], None]):
-        self.report_error = report_error
-        self.executor = ThreadPoolExecutor(1)
-        self.pending: deque[Future[None]] = deque()
-
-    def __enter__(self) -> BackgroundThread:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        if kind is None:
-            self.wait_until_pending(0)
-        self.executor.shutdown()
-
-    def submit(self, function: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
-        """Schedule a function. Blocks while more than MAX_PENDING functions are waiting."""
-        self.pending.append(self.executor.submit(function, *args, **kwargs))
-        self.wait_until_pending(MAX_PENDING)
-
-    def wait_until_pending(self, limit: int) -> None:
-        while len(self.pending) > limit:
-            try:
-                self.pending.popleft().result()
-            except (ValueError, OSError) as error:
-                self.report_error(str(error))
 
 
 def add_frame(writer: VideoWriter, result: CountResult, image: np.ndarray, regions: Sequence[Region]) -> None:

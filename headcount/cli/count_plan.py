@@ -2,27 +2,42 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from headcount.cli.messages import UsageError, check_target, print_message, usage_errors
 from headcount.cli.options import CountOptions
-from headcount.cli.output import overlay_paths
 from headcount.geometry import MAX_SCALE, MIN_SCALE
 from headcount.inference.result import COLUMNS
-from headcount.io import video, video_source
-from headcount.io.video_writer import CODECS
+from headcount.io import video
+from headcount.io.images import IMAGE_SUFFIXES
+from headcount.io.names import files_in, is_hidden
 from headcount.regions.counting import regions_columns
 from headcount.regions.region import Region
 
+ROW_SUFFIXES = (".csv", ".jsonl")
+
 
 def default_format(out: Path | None, has_video: bool) -> str:
-    """The format if there is no --format: what the suffix of --out says, else csv for video and table for images."""
-    suffix = out.suffix.lower() if out else ""
-    if suffix in (".csv", ".jsonl"):
-        return suffix[1:]
+    """The format if there is no --format: what the suffix of --out says, else csv for video and table for images.
+
+    Raises:
+        UsageError: The suffix is that of no format.
+    """
+    if out is not None:
+        check_suffix("--out", out, ROW_SUFFIXES, "another name needs --format")
+        if out.suffix.lower() in ROW_SUFFIXES:
+            return out.suffix.lower()[1:]
     return "csv" if has_video else "table"
+
+
+def check_suffix(option: str, file: Path, known: Sequence[str], more: str = "") -> None:
+    """Raise UsageError for a file whose suffix is not one of `known`. Pipes and devices need none."""
+    if file.suffix.lower() in known or (file.exists() and not file.is_file() and not file.is_dir()):
+        return
+    advice = f"give a {' or '.join(known)} file" + (f"; {more}" if more else "")
+    raise UsageError(f"{option} {file}: {advice}")
 
 
 def check_options(options: CountOptions, output_format: str, has_video: bool) -> None:
@@ -50,8 +65,10 @@ def check_options(options: CountOptions, output_format: str, has_video: bool) ->
         raise UsageError("--plot requires a video or camera")
     if options.smooth and not has_video:
         raise UsageError("--smooth requires a video or camera")
-    if options.plot and options.plot.suffix.lower() != ".png":
-        raise UsageError(f"--plot {options.plot}: give a .png file")
+    if options.plot:
+        check_suffix("--plot", options.plot, (".png",))
+    if options.points:
+        check_suffix("--points", options.points, (".csv", ".json"))
 
 
 def check_numbers(options: CountOptions) -> None:
@@ -74,6 +91,20 @@ def report_empty_folders(paths: Sequence[Path], images: Sequence[Path]) -> list[
     return empty
 
 
+def report_skipped(folders: Iterable[Path]) -> None:
+    """Report for each folder how many of its files are not counted, by suffix."""
+    for folder in folders:
+        kinds: Counter[str] = Counter()
+        for file in files_in(folder):
+            suffix = file.suffix.lower()
+            if not is_hidden(file.relative_to(folder)):
+                kinds[suffix or "without a suffix"] += suffix not in IMAGE_SUFFIXES
+            elif suffix in IMAGE_SUFFIXES:
+                kinds["hidden"] += 1
+        if skipped := ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()) if number):
+            print_message(f"{folder}: skipped files: {skipped} (counted are {', '.join(IMAGE_SUFFIXES)})")
+
+
 def csv_columns(regions: Sequence[Region], has_video: bool, smooth: bool) -> list[str]:
     """The columns of a CSV file: COLUMNS, the time and the smoothed count of frames, and those of each region."""
     path, count, *others = COLUMNS
@@ -87,34 +118,3 @@ def csv_columns(regions: Sequence[Region], has_video: bool, smooth: bool) -> lis
     if regions:
         columns += regions_columns(regions)
     return columns
-
-
-def overlay_targets(
-    overlay: Path | None, images: Sequence[Path], videos: Sequence[str]
-) -> tuple[list[Path | None], list[Path | None]]:
-    """Name the overlay file of each image and of each video. The folder is created if necessary.
-
-    Args:
-        overlay: The folder or video file of --overlay, or None.
-        images: The images to count.
-        videos: The videos, streams and cameras to count.
-
-    Returns:
-        The files for the images and for the videos; None where no overlay is wanted.
-
-    Raises:
-        UsageError: If the target does not suit the inputs.
-    """
-    if overlay is None:
-        return [None] * len(images), [None] * len(videos)
-    if overlay.suffix.lower() in CODECS:
-        if images or len(videos) != 1:
-            raise UsageError(f"--overlay {overlay}: a video file takes a single video; give a folder")
-        check_target("--overlay", overlay)
-        return [], [overlay]
-    if overlay.is_file():
-        raise UsageError(f"--overlay {overlay}: is a file; give a folder")
-    overlay.mkdir(parents=True, exist_ok=True)
-    video_names = [Path(re.sub(r"[^\w.-]", "-", Path(video_source.public_name(source)).name)) for source in videos]
-    targets = overlay_paths([*images, *video_names], overlay)
-    return list(targets[: len(images)]), [path.with_suffix(".webm") for path in targets[len(images) :]]

@@ -9,14 +9,15 @@ twice.
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
-from headcount.cli.count_plan import check_numbers
+from headcount.cli.count_plan import check_numbers, report_skipped
 from headcount.cli.interrupts import Interrupts
-from headcount.cli.messages import UsageError, print_message, usage_errors
+from headcount.cli.messages import UsageError, print_message, progress, usage_errors
 from headcount.cli.options import CountOptions, RayOptions
-from headcount.cli.output import progress
 from headcount.cli.ray_cluster import connected, count_shards
 from headcount.cli.ray_plan import Part, output_folder, plan_shards, prepare_folder, read_parts, unfinished_shards
 from headcount.distributed.storage import Folder
@@ -48,6 +49,7 @@ def count_on_ray(inputs: Sequence[str], options: CountOptions, ray_options: RayO
         settings = prepare_folder(out, inputs, options, ray_options)
         shards, images = plan_shards(out, inputs, ray_options)
         remaining = unfinished_shards(out, settings["format"], shards, ray_options.retry)
+    report_skipped(Path(source) for source in inputs if os.path.isdir(source))
     if len(remaining) < len(shards):
         done = len(shards) - len(remaining)
         print_message(f"{out.address}: {done} of {len(shards)} parts with {images:,} images are already done")

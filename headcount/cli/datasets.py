@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import cyclopts
 
 from headcount.cli.app import DATA, app
-from headcount.cli.messages import UsageError, check_target
+from headcount.cli.messages import UsageError, check_target, progress
 from headcount.cli.options import Repeatable
-from headcount.cli.output import open_output, progress
+from headcount.io.files import atomic_write
 
 SHEET_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -89,6 +89,6 @@ def check(
     if sheet and report.sheet(sheet):
         print(f"images with findings: {sheet}")
     if json:
-        with open_output(json) as stream:
+        with atomic_write(json) as stream:
             dump(report.to_dict(), stream, indent=2)
     return 1 if report.errors else 0

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from headcount.cli.app import COUNTING, app
 from headcount.cli.messages import usage_errors
-from headcount.cli.output import write_overlay
+from headcount.cli.overlays import write_overlay
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "crowd.jpg"
 

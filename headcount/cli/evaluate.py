@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from headcount.cli.app import MODELS, app
-from headcount.cli.messages import check_target, usage_errors
+from headcount.cli.messages import check_target, print_message, progress, usage_errors
 from headcount.cli.options import EngineName, Precision, Repeatable
-from headcount.cli.output import progress
 
 
 @app.command(group=MODELS)
@@ -16,7 +15,7 @@ def evaluate(
     /,
     *,
     format: str = "auto",
-    split: str = "test",
+    split: str | None = None,
     model: Path | None = None,
     engine: EngineName = "auto",
     precision: Precision = "auto",
@@ -32,7 +31,8 @@ def evaluate(
     Args:
         data: Folder of the data set, or an annotation file.
         format: The format of the data, as --from of headcount convert.
-        split: train, val, trainval or test; fold1-test and so on for ucf_cc_50; all for most formats.
+        split: train, val, trainval or test; fold1-test and so on for ucf_cc_50; all for most formats. By default test,
+            and all images of a data set that marks no splits.
         model: The model to measure, as in headcount count.
         engine: The runtime that runs the model.
         precision: The precision of the computation. auto uses half precision if the processor gains from it.
@@ -48,8 +48,12 @@ def evaluate(
     check_target("--json", json)
     check_target("--csv", csv)
     with usage_errors():
+        chosen = split is None
+        split = split or default_split(data, format)
         samples = read(data, format, split)
         counter = load(model, engine, precision)
+        if split == "all" and chosen:
+            print_message(f"{data}: marks no splits, so all {len(samples):,} images are measured, trained on or not")
     with progress(len(samples)) as step:
         report = evaluate_counter(
             samples, counter, lambda done, total: step(), data=data, format=format, split=split, radii=radius
@@ -60,6 +64,19 @@ def evaluate(
     if csv:
         report.to_csv(csv)
     return 1 if report.errors else 0
+
+
+def default_split(data: Path, format: str) -> str:
+    """The split that is measured if none is named: test, or all where no image is marked.
+
+    Raises:
+        ValueError: If the data set cannot be read.
+    """
+    from headcount.datasets.conversion import splits
+    from headcount.datasets.detect_format import detect
+
+    name = detect(data)[0] if format == "auto" else format
+    return "all" if splits(data, name) == ("all",) else "test"
 
 
 @app.command(group=MODELS)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @app.command(group=COUNTING)
-def info(*, model: Path | None = None) -> int:
+def info(model: Path | None = None) -> int:
     """Show the version, the installed engines and the details of a model.
 
     Args:
@@ -24,7 +24,7 @@ def info(*, model: Path | None = None) -> int:
             model.
     """
     from headcount.inference.engines import ENGINES, open_engine
-    from headcount.inference.pretrained import WEIGHTS, find_model
+    from headcount.inference.pretrained import bundled_models, find_model
     from headcount.provenance import cpu_name
 
     path = find_model(model)
@@ -36,7 +36,7 @@ def info(*, model: Path | None = None) -> int:
         "processor": f"{cpu_name()}, {os.cpu_count()} cores",
         **{engine: installed_version(engine) for engine in ENGINES},
         "auto selects": f"{opened.name}, {opened.precision}",
-        "models": ", ".join(sorted(file.stem for file in WEIGHTS.glob("*.onnx"))),
+        "models": ", ".join(bundled_models()),
         "model": opened.meta.name,
         "file": str(path),
         **model_lines(opened.meta),

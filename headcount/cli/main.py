@@ -20,6 +20,7 @@ from headcount._extras import EXTRAS, install_hint
 from headcount.cli import count, datasets, demo, evaluate, export, info, reproduce, serve, train  # noqa: F401
 from headcount.cli.app import app
 from headcount.cli.messages import UsageError, print_message
+from headcount.io.files import single_line
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
@@ -32,8 +33,13 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     try:
         code = app(arguments, exit_on_error=False, print_error=False, result_action="return_value") or 0
         sys.stdout.flush()
+    except cyclopts.UnusedCliTokensError as error:
+        print_message(f"unexpected argument: {' '.join(map(str, error.unused_tokens or ()))}")
+        print_message("see headcount --help")
+        code = 2
     except (cyclopts.CycloptsError, UsageError) as error:
-        print_message(f"{error}\nsee headcount --help")
+        print_message(single_line(error))
+        print_message("see headcount --help")
         code = 2
     except KeyboardInterrupt:
         code = 130

@@ -1,11 +1,15 @@
-"""Messages to the user on stderr, and errors in the use of the command line."""
+"""Messages and progress on stderr, and errors in the use of the command line."""
 
 from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
+
+from headcount.io.names import one_line
+from headcount.io.progress import progress_bar
 
 
 class UsageError(ValueError):
@@ -44,12 +48,23 @@ def check_target(option: str, path: Path | None) -> None:
 
 
 def print_message(message: str) -> None:
-    """Print each line of a message to stderr, after the name of the command."""
-    for line in message.splitlines():
-        if line.strip():
-            print(f"headcount: {printable(line.strip())}", file=sys.stderr)
+    """Print a message as one line to stderr, after the name of the command."""
+    print(f"headcount: {printable(one_line(message))}", file=sys.stderr)
 
 
 def printable(text: str) -> str:
     """Replace control characters, which could move the cursor or hide text, by U+FFFD."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+
+
+def progress(total: int | None, quiet: bool = False) -> AbstractContextManager[Callable[[], None]]:
+    """Show a progress bar with rate and remaining time on stderr if that is a terminal.
+
+    Args:
+        total: Number of steps, or None if unknown. A single step shows no bar.
+        quiet: Show nothing, because rows are written to the same terminal.
+
+    Returns:
+        A context that gives a function to call after each step.
+    """
+    return progress_bar(total, shown=total not in (0, 1) and not quiet)

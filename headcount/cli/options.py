@@ -34,8 +34,9 @@ class CountOptions:
             --out decides. Without --out, images give a table and videos give CSV.
         out: Write the results to this file instead of the screen. The file appears when it is complete.
         resume: Skip the images that --out already contains or that an interrupted run has counted.
-        overlay: Write each image with its density map on top to this folder. For a single video, this can also be a
-            .webm or .mp4 file.
+        overlay: Write each image with its density map on top to this folder. The folder mirrors those
+            of the images. For a single image it can be a .jpg, .png or .webp file, for a single video a .webm or .mp4
+            file.
         regions: A JSON or GeoJSON file with named polygons. The people in each polygon are counted too.
         roi: Count only inside this polygon, given by its corners x,y in pixels: "0,0 400,0 400,300".
         points: Write the estimated head positions to this .csv or .json file, which headcount train can read.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, TextIO
 
 from rich import box
@@ -20,19 +21,34 @@ INTERVAL_COLUMN = 14
 
 
 class TableWriter:
-    """Collects rows and prints them as one table at the end. Rows with an error are left out."""
+    """Collects rows and prints them as one table at the end. Rows with an error are only counted."""
 
     def __init__(self, stream: TextIO):
         self.stream = stream
         self.rows: list[Row] = []
+        self.failures = 0
 
     def write(self, row: Row) -> None:
-        if "error" not in row:
+        if "error" in row:
+            self.failures += 1
+        else:
             self.rows.append(row)
 
     def finish(self) -> None:
+        """Print the table; on stdout if the file of --out cannot hold it."""
+        try:
+            self.print(self.stream)
+        except OSError:
+            if self.stream is not sys.stdout:
+                self.print(sys.stdout)
+            raise
+
+    def print(self, stream: TextIO) -> None:
         if self.rows:
-            print_table(self.rows, self.stream)
+            print_table(self.rows, stream)
+            if self.failures:
+                stream.write(f"{self.failures:,} could not be read\n")
+        stream.flush()
 
 
 def print_table(rows: list[Row], stream: TextIO) -> None:

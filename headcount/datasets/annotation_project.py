@@ -6,7 +6,10 @@ whole table to a temporary file and renames it, and keeps rows that others wrote
 
 from __future__ import annotations
 
+import contextlib
+import os
 import threading
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +17,8 @@ import numpy as np
 
 from headcount.datasets.annotations import PointsError
 from headcount.datasets.tables import Points, TableImage, parse_csv, write_table
-from headcount.io.images import image_size, list_images
+from headcount.io.images import MediaError, image_size, list_images
+from headcount.io.names import name_from_text, name_to_text, one_line
 
 TABLE = "points.csv"
 MAX_POINTS = 200_000  # in one photo
@@ -44,12 +48,35 @@ class Project:
         self.images()
 
     def photos(self) -> dict[str, Path]:
-        """Each photo by its path relative to the folder, as the table and the annotation page name it."""
-        return {path.relative_to(self.folder).as_posix(): path for path in list_images(self.folder)}
+        """Each photo by its path relative to the folder, as the table and the annotation page spell it.
+
+        Pipes and devices are left out, and so are links that lead out of the folder.
+        """
+        photos = (path for path in list_images(self.folder) if self._is_inside(path))
+        return {name_to_text(path.relative_to(self.folder).as_posix()): path for path in photos}
+
+    def _is_inside(self, path: Path) -> bool:
+        """Whether a path is a file of the folder, or a link to one."""
+        if not path.is_symlink():
+            return path.is_file()
+        return path.is_file() and path.resolve().is_relative_to(self.folder.resolve())
 
     def images(self) -> dict[str, TableImage]:
-        """What the table says about each image, by its path. Raises PointsError if the table is damaged."""
-        return {image.image: image for image in parse_csv(self.table)} if self.table.exists() else {}
+        """What the table says about each image, by its spelled path. Raises PointsError if the table is damaged."""
+        if not os.path.lexists(self.table):
+            return {}
+        with self.own_messages():
+            if not self._is_inside(self.table):
+                raise PointsError(f"{self.table}: is no file of this folder; remove it")
+            return {name_to_text(image.image): image for image in parse_csv(self.table)}
+
+    @contextlib.contextmanager
+    def own_messages(self) -> Iterator[None]:
+        """Let the errors of the block name files relative to the folder, since they may be shown to other people."""
+        try:
+            yield
+        except (PointsError, MediaError) as error:
+            raise type(error)(str(error).replace(one_line(f"{self.folder}{os.sep}"), "")) from None
 
     def summary(self) -> dict[str, object]:
         """The state of the project, for the annotation page.
@@ -64,7 +91,7 @@ class Project:
         images = self.images()
         photos = [{"name": n, "points": len(images[n].points) if n in images else None} for n in self.photos()]
         return {
-            "name": self.folder.resolve().name,
+            "name": name_to_text(self.folder.resolve().name),
             "photos": photos,
             "saved": sum(photo["points"] is not None for photo in photos),
         }
@@ -92,7 +119,9 @@ class Project:
             KeyError: the folder has no such photo.
             PointsError: there are too many points, or one is outside the photo.
         """
-        width, height = image_size(self.photos()[name])
+        path = self.photos()[name]
+        with self.own_messages():
+            width, height = image_size(path)
         array = np.asarray(points, np.float64).reshape(-1, 2)
         if len(array) > MAX_POINTS:
             raise PointsError(f"{name}: has {len(array)} points; at most {MAX_POINTS} are allowed")
@@ -102,5 +131,5 @@ class Project:
         rounded = [(float(x), float(y)) for x, y in hundredths]
         with self._lock:
             images = self.images()
-            images[name] = replace(images.get(name, TableImage(name)), points=rounded)
+            images[name] = replace(images.get(name, TableImage(name_from_text(name))), points=rounded)
             write_table(list(images.values()), self.table)

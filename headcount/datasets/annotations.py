@@ -8,8 +8,12 @@ from pathlib import Path
 from typing import NoReturn
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+from headcount.io.names import one_line
 
 MAX_QUOTED = 60  # characters of a file in a message
+MAX_COORDINATE = 1e9  # pixels; a point farther away is no mistake of annotating but a damaged number
 
 
 class PointsError(ValueError):
@@ -17,6 +21,9 @@ class PointsError(ValueError):
 
     The message is one line: the file, what is wrong with it, and what to do.
     """
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 ErrorHandler = Callable[[PointsError], None]
@@ -93,7 +100,7 @@ def annotations_of(found: Iterable[Annotation], where: str | Path) -> Annotation
         where: The file, for error messages.
 
     Raises:
-        PointsError: an annotation does not have two or four finite numbers.
+        PointsError: an annotation does not have two or four finite numbers up to MAX_COORDINATE.
     """
     points: list[tuple[str, list[float]]] = []
     boxes: list[tuple[str, list[float]]] = []
@@ -102,7 +109,7 @@ def annotations_of(found: Iterable[Annotation], where: str | Path) -> Annotation
             row = [float(value) for value in values]
         except (TypeError, ValueError, OverflowError):
             row = []
-        if len(row) not in (2, 4) or not np.isfinite(row).all():
+        if len(row) not in (2, 4) or not usable(row):
             raise PointsError(
                 f"{where}: an annotation of class '{excerpt(label)}' needs two or four finite numbers; correct it"
             )
@@ -112,6 +119,11 @@ def annotations_of(found: Iterable[Annotation], where: str | Path) -> Annotation
         boxes=np.array([row for _, row in boxes], np.float64).reshape(-1, 4),
         labels=tuple(label for label, _ in (*points, *boxes)),
     )
+
+
+def usable(coordinates: ArrayLike) -> bool:
+    """Whether coordinates are finite and not beyond what an image can have."""
+    return bool((np.abs(np.asarray(coordinates, np.float64)) <= MAX_COORDINATE).all())  # nan compares as false
 
 
 def as_points(values: object, where: str | Path) -> np.ndarray:
@@ -141,6 +153,6 @@ def as_rows(values: object, columns: int, where: str | Path, expected: str) -> n
         array = np.full(1, np.nan)
     if array.size == 0:
         return np.zeros((0, columns))
-    if array.ndim != 2 or array.shape[1] != columns or not np.isfinite(array).all():
+    if array.ndim != 2 or array.shape[1] != columns or not usable(array):
         raise PointsError(f"{where}: points must be {expected}; correct them")
     return array

@@ -116,6 +116,7 @@ def convert(
     why = f"read as {format}"
     if format == "auto":
         format, why = detect(source)
+    _refuse_own_input(source, out, format)
     wanted = (split,) if split else splits(source, format)
     with warnings.catch_warnings():  # the report has the same content
         warnings.simplefilter("ignore")
@@ -135,6 +136,16 @@ def convert(
         empty=sum(not len(sample.points) for sample in samples),
         rule=_describe_rules(samples),
     )
+
+
+def _refuse_own_input(source: Path, out: Path, format: str) -> None:
+    """Raise PointsError if writing `out` would replace annotations that are read."""
+    if not out.is_file():
+        return
+    is_source = source.is_file() and source.samefile(out)
+    in_source = source.is_dir() and out.resolve().is_relative_to(source.resolve())
+    if is_source or (in_source and find_format(source, format).matches(out)):
+        raise PointsError(f"{out}: is read in this conversion and would be overwritten; write to another file")
 
 
 def _describe_rules(samples: Iterable[Sample]) -> str:

@@ -12,19 +12,14 @@ from pathlib import Path
 
 from headcount.datasets.annotations import PointsError
 from headcount.io.images import IMAGE_SUFFIXES
+from headcount.io.names import is_hidden, natural_key
 
 MAX_PATH = 1000  # characters
 MAX_NAME_BYTES = 255  # of a file or folder, the limit of common file systems
 
 
-def natural_key(text: str) -> list[int | str]:
-    """A sort key that compares digits as numbers: IMG_2 comes before IMG_10."""
-    # Text and numbers alternate, so any two keys can be compared.
-    return [int(part) if index % 2 else part for index, part in enumerate(re.split(r"(\d+)", text))]
-
-
 def list_files(folder: Path, suffixes: Iterable[str], pattern: str = "*") -> list[Path]:
-    """Files in natural order, without the dot files that archives made on a Mac contain.
+    """Files in natural order, without hidden files and folders, such as those in archives made on a Mac.
 
     Args:
         folder: The folder to search.
@@ -36,7 +31,8 @@ def list_files(folder: Path, suffixes: Iterable[str], pattern: str = "*") -> lis
     """
     if not folder.is_dir():
         raise PointsError(f"{folder}: no such folder; unpack the data set again, or check the path")
-    found = [path for path in folder.glob(pattern) if path.suffix.lower() in suffixes and path.name[0] != "."]
+    matching = (path for path in folder.glob(pattern) if path.suffix.lower() in suffixes)
+    found = [path for path in matching if not is_hidden(path.relative_to(folder))]
     return sorted(found, key=lambda path: natural_key(str(path)))
 
 
@@ -86,11 +82,17 @@ def match_pairs(images: dict[str, Path], labels: dict[str, Path]) -> tuple[list[
     return [(image, labels[name]) for name, image in images.items() if name in labels], errors
 
 
-def check_path(name: str, where: str | Path) -> None:
-    """Raise PointsError for a name that no file of a data set has; asking for such a file can raise anything."""
+def check_path(name: str, where: str | Path, line_breaks: bool = False) -> None:
+    """Raise PointsError for a name that no file of a data set has; asking for such a file can raise anything.
+
+    Args:
+        name: The name of a file.
+        where: The annotation file, for error messages.
+        line_breaks: Whether the name may have them. Tables of headcount name files that do.
+    """
     parts = re.split(r"[/\\]", name)
     too_long = len(name) > MAX_PATH or any(len(part.encode(errors="replace")) > MAX_NAME_BYTES for part in parts)
-    if too_long or re.search(r"[\0\n\r]", name):
+    if too_long or "\0" in name or (re.search(r"[\n\r]", name) and not line_breaks):
         raise PointsError(f"{where}: {name[:40]!r} is not a path; correct it")
 
 

@@ -17,9 +17,10 @@ from headcount.datasets.annotations import (
     usable_records,
 )
 from headcount.datasets.boxes import choose_classes, counted_points
-from headcount.datasets.folders import natural_key, relative_path
+from headcount.datasets.folders import relative_path
 from headcount.datasets.sample import Sample, make_sample
 from headcount.datasets.splits import select_split
+from headcount.io.names import natural_key
 
 # (samples, file to write, split of each sample or nothing). Raises PointsError, MediaError or OSError.
 Writer = Callable[[list[Sample], Path, Sequence[str]], None]

@@ -60,6 +60,8 @@ def numbers_of(parts: list[str]) -> list[float] | None:
 
 def read_start(file: Path) -> str:
     """The beginning of a text file, '' if it cannot be read."""
+    if not file.is_file():  # reading a pipe would wait for ever
+        return ""
     with contextlib.suppress(OSError), open(file, "rb") as stream:
         return stream.read(PEEK_BYTES).decode("utf-8-sig", errors="replace")
     return ""

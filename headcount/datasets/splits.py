@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from headcount.datasets.annotations import PointsError, excerpt
+from headcount.io.names import name_to_text
 
 MAX_LISTED = 30  # names of splits in a message
 OFFICIAL_SPLITS = ("train", "val", "trainval", "test")
@@ -62,7 +63,7 @@ def select_split(where: Path, items: Sequence[Item], split: str, name: Callable[
 
 def held_out(names: Iterable[str]) -> set[str]:
     """The tenth of the names, at least one, that validates where no list is published: those of smallest SHA-256."""
-    ranked = sorted(set(names), key=lambda name: hashlib.sha256(name.encode()).hexdigest())
+    ranked = sorted(set(names), key=lambda name: hashlib.sha256(name_to_text(name).encode()).hexdigest())
     return set(ranked[: max(1, round(len(ranked) / 10))])
 
 

@@ -2,7 +2,8 @@
 
 Layout of CSV:
     One row per person, with the columns `image`, `x`, `y`, and optionally `split` and `scene`. Other columns are
-    ignored. An image without people is a row with empty x and y. UTF-8, with or without a byte order mark. ::
+    ignored. An image without people is a row with empty x and y. UTF-8, with or without a byte order mark. Line breaks
+    in the name of a file, and bytes that are not UTF-8, are escaped (`name_to_text`). ::
 
         image,x,y,split
         gate/monday.jpg,310.5,122,train
@@ -30,12 +31,13 @@ import numpy as np
 
 from headcount.datasets.annotation_files import read_json
 from headcount.datasets.annotations import ErrorHandler, PointsError, as_points, excerpt
-from headcount.datasets.folders import check_path, list_files, natural_key, relative_path
+from headcount.datasets.folders import check_path, list_files, relative_path
 from headcount.datasets.format import PointFormat
 from headcount.datasets.sample import Sample, make_sample
 from headcount.datasets.signs import file_starts
 from headcount.datasets.splits import OFFICIAL_SPLITS, SPLIT_NAMES, select_split
 from headcount.io.files import atomic_write, single_line
+from headcount.io.names import name_from_text, name_to_text, natural_key
 
 Points = list[tuple[float, float]]
 
@@ -86,8 +88,9 @@ def parse_csv(file: Path) -> list[TableImage]:
 
 def _parse_row(row: Mapping[str, str | None], where: str) -> tuple[str, str, str, Points]:
     """The image, split and scene of a row, and its point if it has one."""
-    name, x, y, split, scene = ((row.get(column) or "").strip() for column in ("image", "x", "y", "split", "scene"))
-    if not name:
+    name = name_from_text(row.get("image") or "")  # not stripped: names that differ in outer spaces are two images
+    x, y, split, scene = ((row.get(column) or "").strip() for column in ("x", "y", "split", "scene"))
+    if not name.strip():
         raise PointsError(f"{where}: the column image is empty; name the image")
     if not x and not y:
         return name, split, scene, []
@@ -163,7 +166,7 @@ def _samples(file: Path, images: list[TableImage], on_error: ErrorHandler) -> li
     samples = []
     for image in sorted(images, key=lambda image: natural_key(image.image)):
         try:
-            check_path(image.image, file)
+            check_path(image.image, file, line_breaks=True)
             where = f"{file}, {image.image}"
             roi = None if image.roi is None else as_points(image.roi, where)
             points = as_points(image.points, where)
@@ -200,10 +203,10 @@ def write_table(images: Sequence[TableImage], path: Path) -> None:
         table = csv.writer(stream)
         table.writerow(["image", "x", "y", "scene", *(["split"] if marked else [])])
         for image in images:
-            more = [image.scene, *([image.split] if marked else [])]
-            table.writerows([image.image, x, y, *more] for x, y in image.points)
+            name, more = name_to_text(image.image), [image.scene, *([image.split] if marked else [])]
+            table.writerows([name, x, y, *more] for x, y in image.points)
             if not image.points:
-                table.writerow([image.image, "", "", *more])
+                table.writerow([name, "", "", *more])
 
 
 def write_json(samples: Sequence[Sample], path: Path, splits: Sequence[str] = ()) -> None:

@@ -28,6 +28,7 @@ from urllib.request import url2pathname
 
 from headcount.io.files import single_line
 from headcount.io.images import IMAGE_SUFFIXES, MediaError, list_images
+from headcount.io.names import is_hidden, natural_key
 
 if TYPE_CHECKING:
     from pyarrow.fs import FileInfo, FileSystem
@@ -131,7 +132,7 @@ def local_images(source: str) -> Iterator[str]:
     """Absolute paths of the images that a path or pattern of this machine means."""
     sources = [source]
     if WILDCARD.search(source) and not os.path.exists(source):
-        sources = sorted(glob.iglob(source, recursive=True))
+        sources = sorted(glob.iglob(source, recursive=True), key=natural_key)
     yield from (os.path.abspath(path) for path in list_images(sources))
 
 
@@ -151,14 +152,15 @@ def remote_images(address: str) -> Iterator[str]:
         found = system.get_file_info(FileSelector(path, recursive=True))
     except (OSError, ValueError) as error:
         raise MediaError(f"{address}: cannot be listed ({single_line(error)})") from None
-    for name in sorted(info.path[len(path) + 1 :] for info in found if info.type == FileType.File):
-        if is_image_name(name) and (not wildcard or fnmatchcase(f"{root}/{name}", address)):
+    names = (info.path[len(path) + 1 :] for info in found if info.type == FileType.File)
+    for name in sorted(names, key=natural_key):
+        matches = not wildcard or fnmatchcase(f"{root}/{name}", address)
+        if matches and is_image_name(name) and not is_hidden(PurePosixPath(name)):
             yield f"{root}/{name}"
 
 
 def is_image_name(name: str) -> bool:
-    path = PurePosixPath(name)
-    return path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
 
 
 def read_path_list(file: Path) -> Iterator[str]:

@@ -5,7 +5,7 @@ written whole. A shard that is counted twice, because a machine was lost at the 
 part, and the names alone tell what remains to be done.
 
 A worker leaves a note while it counts a shard. A worker that finds the note of one that died counts image by image,
-and leaves out an image during which MAX_DEATHS workers died.
+and leaves out an image during which MAX_DEATHS workers died (see headcount.distributed.attempts).
 
     OUT/manifest.json              the settings, including the model's hash, and the sources
     OUT/model/                     the model, for the workers
@@ -32,15 +32,16 @@ from typing import TypedDict, TypeVar
 import numpy as np
 
 from headcount import __version__
+from headcount.distributed.attempts import MAX_DEATHS, Deaths, left_out, read_note, write_note
 from headcount.distributed.storage import Folder, is_address, read_image_file
 from headcount.inference.counter import Counter, PreparedImage, load
 from headcount.inference.engines import THREADS
 from headcount.inference.result import COLUMNS, CountResult, Row
 from headcount.io.files import single_line
+from headcount.io.names import name_to_text
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-MAX_DEATHS = 2  # workers that die during one image before it is left out
 NUMBER_TYPES = {"count": "float64", "low": "float64", "high": "float64", "seconds": "float64"}
 COLUMN_TYPES = dict.fromkeys(COLUMNS, "string") | NUMBER_TYPES | {"width": "int32", "height": "int32"}
 
@@ -225,14 +226,14 @@ class Worker:
         return self.counter.try_prepare(source, self.settings["roi"], self.settings["scale"])
 
     def count_one_by_one(
-        self, paths: Sequence[str], indices: Sequence[int], deaths: dict[int, int], note: str
+        self, paths: Sequence[str], indices: Sequence[int], deaths: Deaths, note: str
     ) -> dict[int, Row]:
         """Count images singly, with a note of which, and leave out those during which MAX_DEATHS workers died.
 
         Args:
             paths: all paths of the shard.
             indices: which of them to count.
-            deaths: index -> number of workers that died during this image.
+            deaths: path -> number of workers that died during this image.
             note: name of the note.
 
         Returns:
@@ -240,11 +241,10 @@ class Worker:
         """
         rows: dict[int, Row] = {}
         for i in indices:
-            if deaths.get(i, 0) >= MAX_DEATHS:
-                reason = ValueError(f"{deaths[i]} workers died while counting it, perhaps for lack of memory")
-                rows[i] = row_of(self.counter.failed(None, reason), paths[i])
+            if (times := deaths.get(paths[i], 0)) >= MAX_DEATHS:
+                rows[i] = row_of(self.counter.failed(None, left_out(times)), paths[i])
             else:
-                self.out.write(note, write_note(deaths, current=i))
+                self.out.write(note, write_note(deaths, [paths[i]]))
                 [rows[i]] = self.count([paths[i]])
         return rows
 
@@ -306,29 +306,9 @@ def read_paths(out: Folder, shard: Shard) -> list[str]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-def read_note(text: bytes | None) -> dict[int, int] | None:
-    """How many workers died during each image, from the note of a worker that died.
-
-    Returns:
-        index of the image -> number of workers; None without a note.
-    """
-    if text is None:
-        return None
-    note = json.loads(text)
-    deaths = {int(i): times for i, times in note["deaths"].items()}
-    if note["now"] is not None:
-        deaths[note["now"]] = deaths.get(note["now"], 0) + 1
-    return deaths
-
-
-def write_note(deaths: dict[int, int], current: int | None = None) -> bytes:
-    """The note of a worker that counts image number `current`, or the whole shard."""
-    return json.dumps({"deaths": deaths, "now": current}).encode()
-
-
 def row_of(result: CountResult, path: str) -> Row:
     """The row of an image. A file's name need not be valid text, but a cell of a table must be."""
-    return result.to_dict() | {"path": path.encode("utf-8", "backslashreplace").decode()}
+    return result.to_dict() | {"path": name_to_text(path)}
 
 
 def read_rows(data: bytes, output_format: str, columns: Sequence[str] | None = None) -> list[Row]:

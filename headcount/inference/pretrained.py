@@ -17,9 +17,18 @@ def find_model(model: str | Path | None) -> Path:
     """The file or folder of a model.
 
     Args:
-        model: a path, or the name of a bundled model; an existing path takes precedence. None is the default model.
+        model: a path, or the name of a bundled model; an existing path takes precedence. The folder of a training run
+            means its best checkpoint. None is the default model.
     """
     if model is None:
         return bundled_model_path()
-    bundled = bundled_model_path(str(model))
-    return bundled if bundled.is_file() and not Path(model).exists() else Path(model)
+    path, bundled = Path(model), bundled_model_path(str(model))
+    if not path.exists():
+        return bundled if bundled.is_file() else path
+    best = path / "best"
+    return best if (best / "config.json").is_file() and not (path / "config.json").exists() else path
+
+
+def bundled_models() -> list[str]:
+    """The names of the bundled models."""
+    return sorted(file.stem for file in WEIGHTS.glob("*.onnx"))

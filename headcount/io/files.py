@@ -1,4 +1,4 @@
-"""Writing files whole or not at all.
+"""Writing files whole or not at all, and by one process at a time.
 
 A file is first written under a temporary name beside its own (`.NAME.PID.new`) and renamed when it is complete. A
 reader therefore sees the old file or the new one, and never a part of one.
@@ -7,12 +7,17 @@ reader therefore sees the old file or the new one, and never a part of one.
 from __future__ import annotations
 
 import contextlib
-import glob
 import os
+import re
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from itertools import chain, count
 from pathlib import Path
 from typing import IO, BinaryIO, Literal, TextIO, overload
+
+
+class FileInUseError(ValueError):
+    """Another process holds the lock of a file or folder."""
 
 
 def partial_file(path: Path) -> Path:
@@ -20,10 +25,50 @@ def partial_file(path: Path) -> Path:
     return path.with_name(f".{path.name}.{os.getpid()}.new")
 
 
+def new_partial_file(path: Path) -> Path:
+    """Return a temporary name for `path` that is not taken yet.
+
+    A killed process may have had the process id of this one, and what it wrote must stay.
+    """
+    first = partial_file(path)
+    others = (path.with_name(f".{path.name}.{os.getpid()}-{number}.new") for number in count(2))
+    return next(name for name in chain([first], others) if not name.exists())
+
+
 def partial_files(path: Path) -> list[Path]:
     """List the temporary files that killed processes left behind while they wrote `path`, newest last."""
     path = path.resolve()
-    return sorted(path.parent.glob(f".{glob.escape(path.name)}.*.new"), key=lambda partial: partial.stat().st_mtime)
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.\d+(-\d+)?\.new")
+    found = [file for file in path.parent.iterdir() if pattern.fullmatch(file.name)]
+    return sorted(found, key=lambda partial: partial.stat().st_mtime)
+
+
+@contextlib.contextmanager
+def locked(lock: Path) -> Iterator[None]:
+    """Hold a lock while the `with` block runs. The lock of a process that dies is released.
+
+    Args:
+        lock: The file to lock. It is created, and deleted at the end.
+
+    Raises:
+        FileInUseError: Another process holds the lock.
+    """
+    import filelock
+
+    held = filelock.FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except filelock.Timeout:
+        raise FileInUseError(f"{lock}: is locked by another process") from None
+    except NotImplementedError:  # a file system without locks
+        pass
+    try:
+        yield
+    finally:
+        if held.is_locked:
+            with contextlib.suppress(OSError):  # Windows does not delete an open file
+                lock.unlink()
+        held.release()
 
 
 @overload

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 
 from headcount.io.files import atomic_write, single_line
+from headcount.io.names import files_in, is_hidden, natural_key
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -127,7 +128,7 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """List image files.
 
     Args:
-        paths: Files and folders. Folders are searched recursively in sorted order, without hidden files.
+        paths: Files and folders. Folders are searched recursively in natural order, without hidden files and folders.
 
     Returns:
         The images found in folders, and every other path as given. A path that does not exist is kept, so that the
@@ -136,8 +137,9 @@ def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     found: list[Path] = []
     for path in [paths] if isinstance(paths, (str, os.PathLike)) else paths:
         if os.path.isdir(path):
-            files = (Path(folder, name) for folder, _, names in os.walk(path) for name in names)
-            found += sorted(f for f in files if f.suffix.lower() in IMAGE_SUFFIXES and not f.name.startswith("."))
+            images = (file for file in files_in(path) if file.suffix.lower() in IMAGE_SUFFIXES)
+            visible = (image for image in images if not is_hidden(image.relative_to(path)))
+            found += sorted(visible, key=lambda image: natural_key(str(image)))
         else:
             found.append(Path(path))
     return found

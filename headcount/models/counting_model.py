@@ -125,6 +125,8 @@ class CountingModel(nn.Module):
         self.halo = math.ceil(reach / self.pad) * self.pad
         self.predicts_mask = self.head is not None and self.head.predicts_mask
         mean, std = config.mean or self.backbone.mean, config.std or self.backbone.std
+        if not all(math.isfinite(value) for value in (*mean, *std)) or min(std) <= 0:
+            raise ValueError(f"mean {mean} and std {std} must be finite, and std positive")
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1), persistent=False)
         self.register_buffer("luma", torch.tensor(LUMA).view(1, 3, 1, 1), persistent=False)

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from headcount.models.counting_model import CountingModel, ModelConfig, Output
 
+MAX_MEMBERS = 32
+
 
 @dataclass(frozen=True)
 class EnsembleConfig:
@@ -51,6 +53,8 @@ class Ensemble(nn.Module):
 
     def __init__(self, config: EnsembleConfig):
         super().__init__()
+        if len(config.members) > MAX_MEMBERS:
+            raise ValueError(f"an ensemble of {len(config.members)} networks; at most {MAX_MEMBERS} are allowed")
         self.config = config
         members = [CountingModel(member) for member in config.members]
         self.members = nn.ModuleList(members)

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import Tensor
 
+from headcount.io import files
 from headcount.io.files import flush_to_disk, single_line
 from headcount.training.config import TrainError
 
@@ -122,22 +123,15 @@ def locked(out: Path) -> Iterator[None]:
     Raises:
         TrainError: Another process holds the lock.
     """
-    import filelock
-
     out.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(out / LOCK)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise TrainError(
-            f"{out}: another process is training there; wait until it ends, or choose another folder"
-        ) from None
-    except NotImplementedError:  # a file system without locks
-        pass
-    try:
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(out / LOCK))
+        except files.FileInUseError:
+            raise TrainError(
+                f"{out}: another process is training there; wait until it ends, or choose another folder"
+            ) from None
         yield
-    finally:
-        lock.release()
 
 
 @contextlib.contextmanager

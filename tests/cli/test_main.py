@@ -23,7 +23,7 @@ from headcount import __version__, load
 from headcount.cli import main
 from headcount.cli.demo import EXAMPLE
 from headcount.inference.engines import open_engine
-from headcount.inference.pretrained import DEFAULT_MODEL
+from headcount.inference.pretrained import DEFAULT_MODEL, find_model
 
 NO_TORCH = """import sys
 for name in ("torch", "scipy", "onnx", "onnxruntime"):
@@ -94,7 +94,7 @@ def test_bad_files_are_reported_and_the_others_are_counted(run, photos, model):
     assert code == 1 and len(rows) == 6
     assert sorted(float(row["count"]) for row in rows if not row["error"]) == [12.0, 30.0]
     lines = err.splitlines()
-    assert len(lines) == 4 and "Traceback" not in err
+    assert len(lines) == 5 and "Traceback" not in err and "photos: skipped files: 1 .txt" in lines.pop(0)
     for name in ("broken.jpg", "empty.png", "missing.jpg", "notes.txt"):
         assert sum(name in line for line in lines) == 1
         assert [row["count"] for row in rows if row["path"].endswith(name)] == [""]
@@ -118,12 +118,77 @@ def test_out_is_complete_and_its_suffix_chooses_the_format(run, photos, model, t
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["counts.csv", "counts.jsonl"]
 
 
-def test_overlays_of_the_same_name_do_not_overwrite_each_other(run, photos, model, tmp_path):
-    code, _, _ = run("count", photos, photos / "day" / "crowd.png", "--model", model, "--overlay", tmp_path / "drawn")
-    assert code == 0
-    names = ["crowd-2.overlay.jpg", "crowd-3.overlay.jpg", "crowd.overlay.jpg"]
-    assert sorted(p.name for p in (tmp_path / "drawn").iterdir()) == names
-    assert Image.open(tmp_path / "drawn" / names[0]).size == (96, 64)
+def test_overlays_mirror_the_folders(run, photos, model, tmp_path, monkeypatch):
+    """Images of one name have an overlay each, in one run and in two."""
+    monkeypatch.chdir(photos)
+    assert run("count", "day", "day/crowd.png", "--model", model, "--overlay", tmp_path / "drawn")[0] == 0
+    code, _, err = run("count", "night", "--model", model, "--overlay", tmp_path / "drawn")
+    assert code == 0 and f"{tmp_path / 'drawn'}: overlays" in err
+    drawn = sorted(p.relative_to(tmp_path / "drawn").as_posix() for p in (tmp_path / "drawn").rglob("*.jpg"))
+    assert drawn == ["day/crowd-2.overlay.jpg", "day/crowd.overlay.jpg", "night/crowd.overlay.jpg"]
+    assert run("count", "night/crowd.png", "--model", model, "--overlay", tmp_path / "one.png")[0] == 0
+    assert Image.open(tmp_path / "one.png").size == (96, 64)
+
+
+def test_folders_are_counted_in_natural_order_and_say_what_they_skip(run, photos, model):
+    for name in ("IMG_10.png", "IMG_2.png", "a.heic", "b.HEIC", "scan", "__MACOSX/._IMG_2.png", ".cache/x.png"):
+        (photos / name).parent.mkdir(exist_ok=True)
+        (photos / name).write_bytes((photos / "day" / "crowd.png").read_bytes())
+    code, out, err = run("count", photos, "--model", model, "--format", "csv")
+    names = [Path(row["path"]).name for row in csv.DictReader(io.StringIO(out))]
+    assert code == 0 and names == ["IMG_2.png", "IMG_10.png", "crowd.png", "crowd.png"]
+    assert "photos: skipped files: 2 .heic, 2 hidden, 1 without a suffix" in err
+
+
+def test_the_table_says_what_could_not_be_read(run, photos, model):
+    (photos / "broken.jpg").write_bytes(b"no image")
+    code, out, _ = run("count", photos, "--model", model)
+    assert code == 1 and out.endswith("1 could not be read\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--out", "x.xlsx"], "give a .csv or .jsonl file"),
+        (["--out", "x"], "give a .csv or .jsonl file"),
+        (["--points", "x.xlsx"], "give a .csv or .json file"),
+        (["--overlay", "x.gif"], ".jpg, .jpeg, .png, .webp for an image"),
+        (["--overlay", "x.png"], "the file takes a single image"),
+        (["--model", "nope"], "headcount-large, headcount-small"),
+    ],
+)
+def test_unknown_suffixes_and_models_name_the_known_ones(run, photos, arguments, says, monkeypatch):
+    monkeypatch.chdir(photos)
+    code, _, err = run("count", "day", "night", *arguments)
+    assert code == 2 and says in err and sorted(os.listdir()) == ["day", "night"]
+
+
+def test_a_run_folder_means_its_best_checkpoint(tmp_path):
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "config.json").touch()
+    assert find_model(tmp_path) == tmp_path / "best" and find_model("headcount-small").is_file()
+
+
+def test_own_photos_without_splits_are_measured_whole(run, tmp_path, model):
+    factory.csv_table(tmp_path, splits=("", ""))
+    code, out, err = run("evaluate", next(tmp_path.glob("*.csv")), "--model", model)
+    assert code == 0 and "MAE" in out and "marks no splits, so all 2 images are measured" in err
+
+
+def test_convert_does_not_overwrite_what_it_reads(run, tmp_path):
+    factory.csv_table(tmp_path)
+    table = next(tmp_path.glob("*.csv"))
+    before = table.read_bytes()
+    for source in (table, tmp_path):
+        code, _, err = run("convert", source, "--from", "csv", "--out", table)
+        assert code == 1 and "would be overwritten" in err and table.read_bytes() == before
+
+
+def test_info_takes_a_model_by_name_and_refuses_more(run):
+    code, out, _ = run("info", "headcount-large")
+    assert code == 0 and "headcount-large.onnx" in out
+    code, _, err = run("info", "headcount-large", "more")
+    assert code == 2 and "unexpected argument: more" in err
 
 
 def test_count_inside_a_polygon(run, photos, model):
@@ -192,13 +257,13 @@ def test_odd_names_pipes_and_devices(run, photos, model, tmp_path, monkeypatch):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such names")
 def test_a_name_cannot_write_to_the_terminal(run, photos, model):
-    """The table and messages replace control characters. CSV keeps the name as it is."""
+    """The table and messages replace control characters. CSV escapes them."""
     crowd, broken = photos / "day" / "\x1b[2Jcrowd.png", photos / "day" / "\x1b[2Jbroken.png"
     (photos / "day" / "crowd.png").rename(crowd)
     broken.write_bytes(b"no image")
     _, out, err = run("count", crowd, broken, "--model", model)
     assert "\x1b[2J" not in out + err and "[2Jcrowd.png" in out and "[2Jbroken.png" in err
-    assert str(crowd) in run("count", crowd, "--model", model, "--format", "csv")[1]
+    assert "\\u001b[2Jcrowd.png" in run("count", crowd, "--model", model, "--format", "csv")[1]
 
 
 def test_counting_opens_no_connection_and_starts_no_process(photos, model, tmp_path):
@@ -328,8 +393,9 @@ def test_head_and_ctrl_c(photos, model, tmp_path):
             break
         time.sleep(0.05)
     counting.send_signal(signal.SIGINT)
-    assert counting.wait(timeout=60) == 130 and counting.stderr.read() == ""
+    assert counting.wait(timeout=60) == 130
     rows = [json.loads(line) for line in out.open()]
+    assert counting.stderr.read() == f"headcount: {out}: {len(rows):,} rows; stopped before the end\n"
     assert 0 < len(rows) < 4000 and {row["count"] for row in rows} <= {12.0, 30.0}
 
 

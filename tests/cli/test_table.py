@@ -54,8 +54,9 @@ def test_regions_are_lines_below_their_image():
     assert lines[2:] == [["stage", "12", "over"], ["lawn", "8", "0.25/m2"], ["path", "1"]]
 
 
-def test_rows_with_an_error_are_left_out():
+def test_rows_with_an_error_are_left_out_and_counted():
     assert printed(row("broken.jpg", None, error="damaged")) == []
     assert printed(row("broken.jpg", None, error="damaged"), row("a.jpg", 3.0))[1:] == [
-        ["a.jpg", "3", "640x480", "0.25"]
+        ["a.jpg", "3", "640x480", "0.25"],
+        ["1", "could", "not", "be", "read"],
     ]

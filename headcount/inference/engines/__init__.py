@@ -26,6 +26,7 @@ from headcount.inference.engines.metadata import CALIBRATION, EngineError, Model
 from headcount.inference.engines.onnxruntime_engine import ONNXRuntimeEngine
 from headcount.inference.engines.openvino_engine import OpenVINOEngine
 from headcount.inference.engines.torch_engine import TorchEngine
+from headcount.inference.pretrained import bundled_models
 
 __all__ = [
     "CALIBRATION",
@@ -89,7 +90,8 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
 def check_model(path: Path) -> None:
     """Raises EngineError if `path` is no model, or an .onnx file that has changed since it was exported."""
     if not path.exists():
-        raise EngineError(f"{path}: no such model; give an .onnx file or a checkpoint folder")
+        names = ", ".join(bundled_models())
+        raise EngineError(f"{path}: no such model; give an .onnx file, a checkpoint folder or one of {names}")
     if not is_exported(path) and path.suffix != ".h5" and not (path / "config.json").is_file():
         raise EngineError(f"{path}: not a model; give an .onnx file or a checkpoint folder (with config.json)")
     if is_exported(path) and path.is_file():

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 STORED_PADDING_COLOR = "blank"  # the key of ModelMeta.padding_color in the metadata of a file
+MAX_SIDE = 4096  # pixels; no network has a larger stride, pad, halo or shortest side
 CALIBRATION = "calibration.json"  # beside a checkpoint's weights; headcount calibrate writes it
 
 
@@ -81,7 +82,8 @@ class ModelMeta:
             values: JsonObject = {k: strings[k] if k in texts else json.loads(strings[k]) for k in known}
             color = tuple(values.pop(STORED_PADDING_COLOR, ()))
             meta = cls(**values, padding_color=color)
-            if not all(type(n) is int and n > 0 for n in (meta.stride, meta.pad)) or len(color) not in (0, 3):
+            sizes = (meta.stride, meta.pad, meta.halo + 1, meta.min_side + 1)
+            if not all(type(n) is int and 0 < n <= MAX_SIDE for n in sizes) or len(color) not in (0, 3):
                 raise ValueError
             return meta
         except (TypeError, ValueError):

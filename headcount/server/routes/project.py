@@ -41,7 +41,8 @@ def photo(name: str, service: ServiceDependency) -> Response:
     path = find_photo(service, name)
     if kind := BROWSER_FORMATS.get(path.suffix.lower()):
         return Response(path.read_bytes(), media_type=f"image/{kind}")
-    return Response(encode_png(read_image(path)), media_type="image/png")
+    with open_project(service).own_messages():
+        return Response(encode_png(read_image(path)), media_type="image/png")
 
 
 @router.get("/v1/project/points/{name:path}")
@@ -49,14 +50,10 @@ async def points(request: Request, name: str, service: ServiceDependency) -> Jso
     """The heads in a photo: those saved, or else an estimate."""
     path = await run_in_threadpool(find_photo, service, name)
     saved = await run_in_threadpool(open_project(service).points, name)
-    width, height = await run_in_threadpool(image_size, path)
-    return {
-        "name": name,
-        "width": width,
-        "height": height,
-        "points": await estimate_points(request, service, path) if saved is None else saved,
-        "saved": saved is not None,
-    }
+    with open_project(service).own_messages():
+        width, height = await run_in_threadpool(image_size, path)
+        estimated = await estimate_points(request, service, path) if saved is None else saved
+    return {"name": name, "width": width, "height": height, "points": estimated, "saved": saved is not None}
 
 
 @router.put("/v1/project/points/{name:path}")
