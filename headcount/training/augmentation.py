@@ -115,7 +115,7 @@ def mirror(crop: Crop) -> Crop:
     x = np.minimum(width - crop.heads[:, 0], np.nextafter(np.float32(width), np.float32(0)))
     heads = np.stack([x, crop.heads[:, 1]], axis=1)
     roi = None if crop.roi is None else crop.roi[:, ::-1]
-    return Crop(crop.image[:, ::-1], heads, crop.sigma, roi)
+    return Crop(cv2.flip(crop.image, 1), heads, crop.sigma, roi)
 
 
 def jitter_colors(image: np.ndarray, config: AugmentationConfig, rng: np.random.Generator) -> np.ndarray:

@@ -217,7 +217,7 @@ def read_training_data(config: TrainConfig, folder: Path, stride: int, max_bytes
             validation[name] = Images(held_out, config.data)
     groups: list[tuple[float, ImageList]] = list(sets)
     if config.data.rendered:
-        rendered = rendered_images(config.data, config.seed)
+        rendered = rendered_images(config.data, config.seed, config.workers)
         share = sum(dataset.share for dataset in config.sets.values()) or 1.0
         groups.append((config.data.rendered * share, rendered))
         max_bytes -= sum(scene.image.nbytes for scene in rendered)

@@ -8,6 +8,7 @@ decoded changes the speed of a run and nothing else.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -19,6 +20,8 @@ from headcount.io.images import read_image
 from headcount.synthetic import scenes
 from headcount.training.config import DataConfig
 from headcount.training.targets import adaptive_sigma
+
+DECODED_AHEAD = 64  # images
 
 
 class TrainingImage(NamedTuple):
@@ -86,13 +89,19 @@ class Images:
             MediaError: An image cannot be decoded.
         """
         full = False
-        for sample in self.samples:
-            image = open_image(sample, self.config)
+        for image in self._decoded_in_threads():
             size = image.image.nbytes + (0 if image.roi is None else image.roi.nbytes)
             full = full or self.kept_bytes + size > max_bytes
             if not full:
                 self._kept.append(image)
                 self.kept_bytes += size
+
+    def _decoded_in_threads(self) -> Iterator[TrainingImage]:
+        """All images in order. Few are decoded ahead, so that few are in memory at once."""
+        with ThreadPoolExecutor() as pool:
+            for first in range(0, len(self.samples), DECODED_AHEAD):
+                samples = self.samples[first : first + DECODED_AHEAD]
+                yield from pool.map(open_image, samples, [self.config] * len(samples))
 
 
 def decode_all(groups: Sequence[tuple[float, Images]], max_bytes: int) -> None:
@@ -124,11 +133,21 @@ def make_training_image(image: np.ndarray, heads: np.ndarray, config: DataConfig
     return TrainingImage(image, heads, sigma, name)
 
 
-def rendered_images(config: DataConfig, seed: int) -> list[TrainingImage]:
-    """Render `config.rendered_scenes` scenes; those without people are spread evenly among them."""
-    images = []
-    for i in range(config.rendered_scenes):
-        empty = int((i + 1) * config.people_free) > int(i * config.people_free)
-        scene = scenes.render(seed * 100_003 + i, people=0 if empty else None)
-        images.append(make_training_image(scene.image, scene.points, config, f"rendered scene {i}"))
-    return images
+def rendered_images(config: DataConfig, seed: int, workers: int = 0) -> list[TrainingImage]:
+    """Render `config.rendered_scenes` scenes; those without people are spread evenly among them.
+
+    Args:
+        config: The number of scenes, and the share without people.
+        seed: Seed of the scenes.
+        workers: Processes that render. 0 renders in this one.
+    """
+    numbers = range(config.rendered_scenes)
+    empty = [int((i + 1) * config.people_free) > int(i * config.people_free) for i in numbers]
+    jobs = [seed * 100_003 + i for i in numbers], [0 if free else None for free in empty]
+    if workers:
+        with ProcessPoolExecutor(workers) as pool:
+            rendered = list(pool.map(scenes.render, *jobs, chunksize=4))
+    else:
+        rendered = [scenes.render(number, people) for number, people in zip(*jobs, strict=True)]
+    named = enumerate(rendered)
+    return [make_training_image(scene.image, scene.points, config, f"rendered scene {i}") for i, scene in named]

@@ -30,6 +30,8 @@ class LossConfig:
         gamma: Exponent of the focal loss. 0 is binary cross-entropy.
         likelihood: Weight of the zero-inflated Poisson likelihood of heads per cell. It applies to the fusions
             product_zip and feature_zip only.
+        likelihood_cells: Side lengths of the square blocks of cells whose heads the likelihood explains, in cells.
+            Dots are off by some pixels, and a larger block forgives that.
         blocks: Weight of the L1 error of counts in square blocks of cells.
         block_cells: Side lengths of the blocks, in cells.
         count: Weight of the L1 error of the count of the whole crop.
@@ -41,6 +43,7 @@ class LossConfig:
     mask: float = 1.0
     gamma: float = 2.0
     likelihood: float = 0.0
+    likelihood_cells: tuple[int, ...] = (1,)
     blocks: float = 0.0
     block_cells: tuple[int, ...] = (2, 4)
     count: float = 0.0
@@ -121,7 +124,8 @@ def likelihood_term(output: Output, targets: Targets, config: LossConfig) -> Ten
     """The likelihood of the heads per cell, for networks that predict a mask and a rate."""
     if output.rate is None or output.mask_logits is None:
         return None
-    return zip_loss(output.mask_logits, output.rate, targets.counts)
+    logits, rate, counts = output.mask_logits, output.rate, targets.counts
+    return torch.stack([zip_loss(logits, rate, counts, cells) for cells in config.likelihood_cells]).sum()
 
 
 def blocks_term(output: Output, targets: Targets, config: LossConfig) -> Tensor:
@@ -178,18 +182,25 @@ def focal_loss(logits: Tensor, mask: Tensor, gamma: float) -> Tensor:
     return (wrong.clamp(min=1e-8) ** gamma * cross_entropy).mean()  # 0 ** gamma has no gradient for gamma < 1
 
 
-def zip_loss(mask_logits: Tensor, rate: Tensor, counts: Tensor) -> Tensor:
-    """The negative log-likelihood of a zero-inflated Poisson, summed over cells and averaged over the batch.
+def zip_loss(mask_logits: Tensor, rate: Tensor, counts: Tensor, cells: int = 1) -> Tensor:
+    """The negative log-likelihood of a zero-inflated Poisson, summed over blocks and averaged over the batch.
 
-    A cell is foreground with probability p = sigmoid(mask_logits). Its heads then follow a Poisson of mean `rate`, so
-    P(0) = 1 - p + p e^-rate.
+    A block is foreground with probability p. Its heads then follow a Poisson of mean `rate`, so
+    P(0) = 1 - p + p e^-rate. A block of one cell has p = sigmoid(mask_logits). A larger one is foreground if any of
+    its cells is, and expects as many heads as its cells do together.
 
     Args:
         mask_logits: (N,h,w).
         rate: (N,h,w), positive.
         counts: (N,h,w), heads per cell.
+        cells: Side length of a block. A block that the border cuts has the cells that are left of it.
     """
     log_p, log_not_p = F.logsigmoid(mask_logits), F.logsigmoid(-mask_logits)
+    if cells > 1:
+        expected = _block_sums(mask_logits.sigmoid() * rate, cells)
+        log_not_p = _block_sums(log_not_p, cells)
+        p = -torch.expm1(log_not_p).clamp(max=-1e-6)  # away from 0, whose logarithm has no gradient
+        log_p, rate, counts = p.log(), expected / p, _block_sums(counts, cells)
     empty = torch.logaddexp(log_not_p, log_p - rate)
     occupied = log_p + counts * torch.log(rate + 1e-8) - rate - torch.lgamma(counts + 1)
     return -torch.where(counts > 0, occupied, empty).sum((1, 2)).mean()
@@ -205,8 +216,12 @@ def block_error(predicted: Tensor, counts: Tensor, cells: int) -> Tensor:
         counts: (N,h,w), heads per cell.
         cells: Side length of a block.
     """
-    difference = F.avg_pool2d((predicted - counts).unsqueeze(1), cells, ceil_mode=True, divisor_override=1)
-    return difference.abs().sum((1, 2, 3)).mean()
+    return _block_sums(predicted - counts, cells).abs().sum((1, 2)).mean()
+
+
+def _block_sums(values: Tensor, cells: int) -> Tensor:
+    """(N,h,w) -> (N,h/cells,w/cells), rounded up: the sums over square blocks."""
+    return F.avg_pool2d(values.unsqueeze(1), cells, ceil_mode=True, divisor_override=1).squeeze(1)
 
 
 SIGMA = 1.0  # cells; width of a head's Gaussian in the Bayesian loss
