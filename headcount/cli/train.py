@@ -55,6 +55,43 @@ def train(
     return train_recipe(recipe, data, out, resume, force, backbone_weights, settings)
 
 
+@app.command(group=MODELS)
+def crossvalidate(
+    recipe: str,
+    *,
+    data: Path,
+    out: Path | None = None,
+    folds: str = "part_A",
+    without: tuple[str, ...] = (),
+    count: int = 5,
+    backbone_weights: Path | None = None,
+    settings: Annotated[tuple[str, ...], cyclopts.Parameter(name="--set", negative="", show_default=False)] = (),
+) -> int:
+    """Measure a recipe by cross-validation, and print its errors in one line.
+
+    A network is trained for each fold of one data set, and counts the images of the fold. Nothing is chosen: the last
+    averaged weights count. A stopped command continues where it stopped.
+
+    Args:
+        recipe: Name of a bundled recipe, or a .toml file.
+        data: Folder that contains the data sets of the recipe.
+        out: Folder for the runs. By default runs/RECIPE-folds.
+        folds: Data set of the recipe to split into folds. It must be ShanghaiTech part A.
+        without: Data set of the recipe to leave out, as it shows images of the folds. Repeat the option for several.
+        count: How many of the folds to run.
+        backbone_weights: A file with ImageNet weights, to use instead of a download.
+        settings: Change a setting of the recipe, as steps=1000. Repeat the option for several.
+    """
+    from headcount.training.config import load_recipe, override
+    from headcount.training.crossvalidation import crossvalidate as run_folds
+
+    with usage_errors():
+        config = override(load_recipe(recipe), list(settings))
+    out = out or Path("runs") / f"{Path(recipe).stem}-folds"
+    print(run_folds(config, data, out, folds, without, count, backbone_weights).line())
+    return 0
+
+
 def train_recipe(
     recipe: str,
     data: Path,

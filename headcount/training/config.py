@@ -93,6 +93,8 @@ class TrainConfig:
         weight_decay: Weight decay.
         momentum: Momentum of SGD.
         freeze: Number of first blocks of the backbone that are not trained.
+        batch_norm: "fixed" keeps the means and variances of pre-trained batch norms, "trained" learns them too, which
+            needs a batch of 16 or more.
         imagenet: Whether the backbone begins with ImageNet weights.
         start: Checkpoint folder whose weights the run begins with. An empty text begins with fresh weights.
         start_part: Which weights of `start` to take: "all", or "backbone" under fresh heads.
@@ -128,6 +130,7 @@ class TrainConfig:
     weight_decay: float = 1e-4
     momentum: float = 0.9
     freeze: int = 0
+    batch_norm: str = "fixed"
     imagenet: bool = False
     start: str = ""
     start_part: str = "all"
@@ -233,6 +236,8 @@ def check_settings(config: TrainConfig, processes: int) -> None:
         )
     if min(config.batch, config.eval_every, config.save_every, config.step_epochs) < 1:
         raise TrainError("batch, eval_every, save_every and step_epochs must be at least 1")
+    if config.batch_norm not in ("fixed", "trained"):
+        raise TrainError(f"unknown batch_norm {config.batch_norm!r}: fixed or trained")
     if config.precision not in ("fp32", "bf16"):
         raise TrainError(f"unknown precision {config.precision!r}: fp32 or bf16")
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from headcount.io.files import single_line
 from headcount.models.backbones import read_backbone_weights
-from headcount.models.backbones.base import Freezable, Pretrained
+from headcount.models.backbones.base import Freezable, Normalized, Pretrained
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble
 from headcount.models.serialization import load, load_single
@@ -27,7 +27,7 @@ def build_model(config: TrainConfig, backbone_weights: str | Path | None, device
         device: Where the network is to be trained.
 
     Raises:
-        TrainError: The weights do not fit the network, or its backbone has none or no blocks to freeze.
+        TrainError: The weights do not fit the network, or its backbone has none, no blocks to freeze or no norms.
     """
     model = CountingModel(config.model)
     if config.imagenet and not (config.start and config.start_part == "all"):
@@ -36,6 +36,8 @@ def build_model(config: TrainConfig, backbone_weights: str | Path | None, device
         load_start(model, config)
     if config.freeze:
         freeze(model, config.freeze)
+    if config.batch_norm != "fixed":
+        train_statistics(model)
     return model.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
 
@@ -103,6 +105,17 @@ def freeze(model: CountingModel, blocks: int) -> None:
     if not isinstance(model.backbone, Freezable):
         raise TrainError(f"backbone {model.config.backbone!r} has no blocks to freeze: set freeze = 0")
     model.backbone.freeze(blocks)
+
+
+def train_statistics(model: CountingModel) -> None:
+    """Let the batch norms of the backbone learn their means and variances.
+
+    Raises:
+        TrainError: The backbone has no batch norms.
+    """
+    if not isinstance(model.backbone, Normalized):
+        raise TrainError(f'backbone {model.config.backbone!r} has no batch norms: set batch_norm = "fixed"')
+    model.backbone.fixed_statistics = False
 
 
 def with_prefix(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -213,8 +213,7 @@ class Trainer:
     def update_ema(self) -> None:
         """Update the averaged weights. Their decay rises with the steps, so that early weights are forgotten."""
         decay = min(self.config.ema, (1 + self.progress.step) / (10 + self.progress.step))
-        for average, parameter in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-            average.lerp_(parameter, 1 - decay)
+        torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
         for kept, buffer in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
             kept.copy_(buffer)
 

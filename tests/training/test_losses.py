@@ -67,6 +67,22 @@ def test_likelihood_is_summed_over_cells_and_averaged_over_images():
     torch.testing.assert_close(zip_loss(logits, rate, counts), torch.stack(each).sum() / 3)
 
 
+@pytest.mark.parametrize("cells", [2, 3])
+def test_likelihood_of_blocks_by_brute_force(cells):
+    """A block is empty if all its cells are, and its heads are those of its cells together."""
+    logits, rate, counts = torch.randn(2, 4, 5), torch.rand(2, 4, 5) * 3, torch.randint(0, 4, (2, 4, 5)).float()
+    posterior, total = logits.sigmoid(), 0.0
+    for n in range(2):
+        for top in range(0, 4, cells):
+            for left in range(0, 5, cells):
+                block = n, slice(top, top + cells), slice(left, left + cells)
+                occupied = 1 - float((1 - posterior[block]).prod())
+                mean, heads = float((posterior * rate)[block].sum()) / occupied, float(counts[block].sum())
+                likelihood = occupied * poisson.pmf(heads, mean) + (heads == 0) * (1 - occupied)
+                total -= math.log(likelihood)
+    assert float(zip_loss(logits, rate, counts, cells)) == pytest.approx(total / 2, rel=1e-4)
+
+
 def test_likelihood_is_lowest_at_the_true_mean():
     """A third of the cells is foreground with 2 heads on average, and the optimum finds posterior and rate."""
     random = np.random.default_rng(0)
@@ -154,7 +170,8 @@ def test_focal_gradient_is_finite_at_extreme_logits(logit, gamma):
 def test_likelihood_gradient_is_finite_at_extremes(logit, raw):
     """`raw` is the rate before its softplus: e^-1000 underflows, and a rate of 10,000 is far from any count here."""
     logits, raws = torch.full((1, 1, 3), logit, requires_grad=True), torch.full((1, 1, 3), raw, requires_grad=True)
-    loss = zip_loss(logits, torch.nn.functional.softplus(raws), torch.tensor([[[0.0, 1.0, 40.0]]]))
+    counts = torch.tensor([[[0.0, 1.0, 40.0]]])
+    loss = sum(zip_loss(logits, torch.nn.functional.softplus(raws), counts, cells) for cells in (1, 2))
     loss.backward()
     assert loss.isfinite() and logits.grad.isfinite().all() and raws.grad.isfinite().all()
 
@@ -164,7 +181,7 @@ EVERY_TERM = LossConfig(**{name: 0.5 for name in TERMS if name != "teacher"})
 
 def test_every_weight_has_a_term_and_every_term_a_weight():
     """A weight without a term would be ignored in silence."""
-    assert {field.name for field in fields(LossConfig)} - {"gamma", "block_cells"} == set(TERMS)
+    assert {field.name for field in fields(LossConfig)} - {"gamma", "block_cells", "likelihood_cells"} == set(TERMS)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

@@ -37,16 +37,19 @@ from headcount.datasets.signs import holds
 from headcount.datasets.splits import OFFICIAL_SPLITS, check_split, held_out, split_list
 from headcount.io.images import IMAGE_SUFFIXES
 
+PART_A_IMAGES = 300  # in the official training split
 FOLDERS = {"train": "train_data", "test": "test_data"}
 
 
 def read_shanghaitech(root: Path, split: str, on_error: ErrorHandler) -> list[Sample]:
-    """Read a split of one part: `train`, `val`, `trainval` or `test`.
+    """Read a split of one part: `train`, `val`, `trainval` or `test`, or a fold of part A.
 
     `trainval` is the official training split. `val` is a fixed list of its images. `train` is the rest, without the
-    images of part A that show photos of its test split.
+    images of part A that show photos of its test split. `fold1-val` to `fold5-val` share out part A's `train` and
+    `val`, and `fold1-train` is all of them but `fold1-val`.
     """
-    check_split(root, split, OFFICIAL_SPLITS)
+    folds = _folds()
+    check_split(root, split, (*OFFICIAL_SPLITS, *(f"{fold}-{kind}" for fold in folds for kind in ("train", "val"))))
     folder = _part(root) / FOLDERS["test" if split == "test" else "train"]
     labels = next(iter(sorted(folder.glob("ground[-_]truth"))), folder / "ground-truth")
     images = {path.stem: path for path in list_files(folder / "images", IMAGE_SUFFIXES)}
@@ -58,6 +61,8 @@ def read_shanghaitech(root: Path, split: str, on_error: ErrorHandler) -> list[Sa
     if split in ("train", "val"):
         val, excluded = _lists(names)
         names = val if split == "val" else names - val - excluded
+    elif split.startswith("fold"):
+        names = _fold_names(root, split, names, folds)
     return [
         make_sample(
             image, read_mat_points(mat, lambda variables: variables["image_info"][0, 0][0, 0][0]), on_error=on_error
@@ -81,11 +86,29 @@ def _part(root: Path) -> Path:
 def _lists(names: Iterable[str]) -> tuple[set[str], set[str]]:
     """(validation, excluded) images. 300 images are part A, 400 are part B; in any other set a tenth is held out."""
     names = set(names)
-    if names == {f"IMG_{number}" for number in range(1, 301)}:
+    if names == {f"IMG_{number}" for number in range(1, PART_A_IMAGES + 1)}:
         return set(split_list("shanghaitech_part_A_val")), set(split_list("shanghaitech_part_A_excluded"))
     if names == {f"IMG_{number}" for number in range(1, 401)}:
         return set(split_list("shanghaitech_part_B_val")), set()
     return held_out(names), set()
+
+
+def _folds() -> dict[str, set[str]]:
+    """The images of each fold of part A."""
+    folds: dict[str, set[str]] = {}
+    for line in split_list("shanghaitech_part_A_folds"):
+        fold, name = line.split()
+        folds.setdefault(fold, set()).add(name)
+    return folds
+
+
+def _fold_names(root: Path, split: str, names: set[str], folds: dict[str, set[str]]) -> set[str]:
+    """The images of a split like `fold1-train`."""
+    everything = set().union(*folds.values())
+    if not everything <= names or len(names) != PART_A_IMAGES:
+        raise PointsError(f"{root}: only part A has folds, and it has {PART_A_IMAGES} training images")
+    fold, kind = split.split("-")
+    return folds[fold] if kind == "val" else everything - folds[fold]
 
 
 def _marked_splits(root: Path) -> set[str]:

@@ -99,3 +99,14 @@ def load_named(module: nn.Module, weights: dict[str, Tensor], required: set[str]
             found, wanted = tuple(weights[name].shape), tuple(state[name].shape)
             raise ValueError(f"backbone weights: {name!r} is {found}, not {wanted}")
     module.load_state_dict(weights, strict=False)
+
+
+@runtime_checkable
+class Normalized(Protocol):
+    """A network with batch norms.
+
+    Attributes:
+        fixed_statistics: whether the norms keep their means and variances in training.
+    """
+
+    fixed_statistics: bool

@@ -58,12 +58,16 @@ class LiteBlock(nn.Module):
 class EfficientNetLite(Backbone):
     """EfficientNet-Lite through its stride-32 stage, and a top-down decoder back to stride 8.
 
-    The batch norms keep their published statistics, in training too. Statistics of a few crops are noisy and differ
-    from those of a whole image. The scales and offsets of the norms are trained.
+    The batch norms keep their published statistics, in training too, unless `fixed_statistics` is set to False.
+    Statistics of a few crops are noisy, so that a batch of at least 16 is needed to train them. The scales and offsets
+    of the norms are always trained.
 
     Args:
         variant: a key of `LITE_CHANNELS`.
         channels: number of feature channels of the decoder.
+
+    Attributes:
+        fixed_statistics: whether the batch norms keep their means and variances in training.
     """
 
     stride, pad, grey = 8, 32, False
@@ -73,6 +77,7 @@ class EfficientNetLite(Backbone):
     def __init__(self, variant: str = "lite0", channels: int = 128):
         super().__init__()
         self.channels = channels
+        self.fixed_statistics = True
         self._conv_stem = nn.Conv2d(3, 32, 3, 2, 1, bias=False)
         self._bn0 = nn.BatchNorm2d(32, eps=1e-3, momentum=0.01)
         self._blocks = nn.ModuleList()
@@ -115,7 +120,7 @@ class EfficientNetLite(Backbone):
     def train(self, mode: bool = True) -> Self:
         super().train(mode)
         for module in self.modules():
-            if isinstance(module, nn.BatchNorm2d):
+            if isinstance(module, nn.BatchNorm2d) and self.fixed_statistics:
                 module.eval()
         return self
 
