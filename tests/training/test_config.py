@@ -69,7 +69,7 @@ def test_a_wrong_recipe_is_a_one_line_error(tmp_path, text, said):
 
 
 def test_an_unknown_recipe_lists_the_known_ones():
-    with pytest.raises(TrainError, match="no such recipe; give a TOML file or one of: .*headcount-large"):
+    with pytest.raises(TrainError, match="no such recipe; give a TOML file or one of: .*headcount-small"):
         load_recipe("headcount-bass")
 
 
