@@ -1,13 +1,14 @@
 """Drawing the bodies of rendered people, as weights of materials that are colored later.
 
 A body is drawn in units of its head's height, from the centre of the head, with y downward. It is seen from one of
-three tilts of the camera: from eye level, from a balcony, or from a roof.
+three tilts of the camera: from eye level, from a balcony, or from a roof. It stands or sits; what it sits on, and a
+table that hides its lap, are drawn by others.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum
 from functools import cache
 from typing import TypeAlias
@@ -17,7 +18,9 @@ import numpy as np
 
 UNIT = 56  # pixels per unit
 SQUASH = (1.0, 0.74, 0.46)  # how tall a body looks at each tilt
+HEAD_METRES = 0.24  # height of a head
 FEET = 6.7  # units below the centre of the head, before squashing
+SEAT = 3.6  # the same of the seat that a person sits on
 CENTRE = (1.8, 1.3)  # units from the upper left corner of the sheet to the centre of the head
 SHEET_WIDTH = 3.6  # units
 FULL_LIGHT = 160  # the weight of a material in full light; in bright light it is larger
@@ -38,19 +41,28 @@ class Material(IntEnum):
     DARK = 5
 
 
+class Posture(IntEnum):
+    """How a person is."""
+
+    STANDING = 0
+    FACING = 1  # sitting, with the face to the camera
+    AWAY = 2  # sitting, with the back to the camera
+
+
 COVERAGE = len(Material)  # the last channel: how opaque the body is, 0..255
 
 
 @dataclass(frozen=True)
 class Pose:
-    """How a body stands.
+    """How a body stands or sits.
 
     Attributes:
         width: Width of the shoulders, about 1.
         stride: How far apart the feet may be, in units.
         from_behind: The back is seen.
         turn: How far the face is turned aside, in units.
-        tilt: Index of SQUASH.
+        tilt: How much of the top of the head is seen, as an index of SQUASH: more of a bowed head.
+        sits: The hands are in front of the body.
     """
 
     width: float
@@ -58,6 +70,7 @@ class Pose:
     from_behind: bool
     turn: float
     tilt: int
+    sits: bool = False
 
 
 class Sheet:
@@ -119,12 +132,13 @@ class Sheet:
 
 
 @cache
-def draw_body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
+def draw_body(shape: int, tilt: int, posture: Posture = Posture.STANDING) -> tuple[np.ndarray, np.ndarray]:
     """Draw one body.
 
     Args:
         shape: Number of the body; the same number is the same body.
         tilt: Index of SQUASH.
+        posture: Standing or sitting.
 
     Returns:
         The weights of the six materials, then coverage: uint8 (h,w,7), divided into (h,w,4) and (h,w,3), because OpenCV
@@ -133,12 +147,20 @@ def draw_body(shape: int, tilt: int) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng([shape, tilt])
     sheet = Sheet(SQUASH[tilt])
     pose = _choose_pose(rng, tilt)
-    _draw_legs(rng, sheet, pose)
-    _draw_torso(sheet, pose)
-    _draw_arms(rng, sheet, pose)
+    if posture == Posture.STANDING:
+        _draw_legs(rng, sheet, pose)
+    else:
+        pose = _sit_down(rng, pose, posture)
+        _draw_lap(rng, sheet, pose)
+    if pose.sits and pose.from_behind:  # the arms are on the other side of the body
+        _draw_arms(rng, sheet, pose)
+        _draw_torso(sheet, pose)
+    else:
+        _draw_torso(sheet, pose)
+        _draw_arms(rng, sheet, pose)
     _draw_bag(rng, sheet, pose)
     _draw_head(rng, sheet)
-    if not pose.from_behind and tilt < 2:
+    if not pose.from_behind and pose.tilt < 2:
         _draw_face(rng, sheet, pose)
     _draw_hair_and_hat(rng, sheet, pose)
     pixels = sheet.pixels.clip(0, 255).astype(np.uint8)
@@ -149,6 +171,25 @@ def _choose_pose(rng: Rng, tilt: int) -> Pose:
     width, stride, from_behind = rng.uniform(0.86, 1.08), rng.uniform(0.05, 0.4), rng.random() < 0.45
     turn = 0.0 if from_behind else rng.uniform(-0.14, 0.14)
     return Pose(width, stride, from_behind, turn, tilt)
+
+
+def _sit_down(rng: Rng, pose: Pose, posture: Posture) -> Pose:
+    """Turn a pose as the posture says. Many of those who sit bow their heads, over books or phones."""
+    away = posture == Posture.AWAY
+    tilt = min(2, pose.tilt + int(rng.random() < 0.45))
+    return replace(pose, from_behind=away, turn=0.0 if away else rng.uniform(-0.16, 0.16), tilt=tilt, sits=True)
+
+
+def _draw_lap(rng: Rng, sheet: Sheet, pose: Pose) -> None:
+    """Draw the thighs and shins of somebody who sits, which are seen from the front only."""
+    if pose.from_behind:
+        sheet.add(Material.BOTTOM, sheet.oval(0, 3.4, 0.85, 0.4), light=0.8)
+        return
+    for side in (-1, 1):
+        knee = side * rng.uniform(0.3, 0.6)
+        sheet.add(Material.DARK, sheet.oval(knee + 0.03, 5.3, 0.26, 0.15))
+        sheet.add(Material.BOTTOM, sheet.limb(0.42, (knee, 3.9), (knee, 5.2)), light=0.7)
+        sheet.add(Material.BOTTOM, sheet.limb(0.56, (side * 0.34, 3.3), (knee, 3.8)), light=0.95)
 
 
 def _draw_legs(rng: Rng, sheet: Sheet, pose: Pose) -> None:
@@ -170,9 +211,9 @@ def _draw_torso(sheet: Sheet, pose: Pose) -> None:
 def _draw_arms(rng: Rng, sheet: Sheet, pose: Pose) -> None:
     """Draw arms that hang, are folded, or are raised, in short or long sleeves."""
     for side in (-1, 1):
-        kind = rng.random()
+        kind = rng.random() * (0.3 if pose.sits else 1.0)
         shoulder, short_sleeve = (side * 0.86 * pose.width, 1.15), rng.random() < 0.5
-        if kind < 0.05:
+        if kind < (0.01 if pose.sits else 0.05):
             elbow, hand = (side * 1.25, 0.6), (side * 1.1, -0.55)  # raised
         elif kind < 0.3:
             elbow, hand = (side * 1.15, 2.2), (side * 0.35, 2.3)  # folded

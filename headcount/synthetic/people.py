@@ -8,13 +8,13 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from headcount.synthetic.bodies import CENTRE, COVERAGE, FULL_LIGHT, UNIT, draw_body
+from headcount.synthetic.bodies import CENTRE, COVERAGE, FULL_LIGHT, UNIT, Posture, draw_body
 from headcount.synthetic.scenery import Color, pick
 
 SKIN = [(244, 208, 177), (236, 188, 150), (214, 160, 118), (176, 120, 82), (128, 84, 56), (90, 58, 42)]
 HAIR = [
-    *((26, 22, 22), (36, 28, 24), (62, 42, 30), (96, 64, 40)),
-    *((140, 92, 50), (196, 158, 98), (150, 148, 146), (206, 204, 200)),
+    *2 * ((26, 22, 22), (36, 28, 24), (62, 42, 30)),  # most hair is dark
+    *((96, 64, 40), (140, 92, 50), (196, 158, 98), (150, 148, 146), (206, 204, 200)),
 ]
 CLOTH = [
     *((236, 234, 228), (34, 34, 38), (40, 54, 88), (82, 106, 140)),
@@ -43,6 +43,7 @@ def paint_person(
     tilt: int,
     clothes: Sequence[Color],
     haze: np.ndarray,
+    posture: Posture = Posture.STANDING,
 ) -> None:
     """Paint one person on an image, in place.
 
@@ -55,9 +56,10 @@ def paint_person(
         tilt: Index of `bodies.SQUASH`.
         clothes: Colors of the tops.
         haze: float32 (3,), the color that distant people fade to.
+        posture: Standing or sitting.
     """
     size = max(3, round(head * rng.uniform(0.9, 1.1)))
-    sprite = _sprite(int(rng.integers(BODIES)), tilt, size)  # (h,w,7)
+    sprite = _sprite(int(rng.integers(BODIES)), tilt, size, posture)  # (h,w,7)
     left, top = round(x - CENTRE[0] * size), round(y - CENTRE[1] * size)
     x0, y0 = max(0, left), max(0, top)
     part = sprite[y0 - top : image.shape[0] - top, x0 - left : image.shape[1] - left].astype(np.float32)
@@ -71,9 +73,9 @@ def paint_person(
 
 
 @lru_cache(maxsize=3000)
-def _sprite(body: int, tilt: int, size: int) -> np.ndarray:
+def _sprite(body: int, tilt: int, size: int, posture: Posture) -> np.ndarray:
     """Return a body with a head of `size` pixels: uint8 (h,w,7), the weights of six materials, then coverage."""
-    halves = draw_body(body, tilt)
+    halves = draw_body(body, tilt, posture)
     target = (max(1, round(halves[0].shape[1] * size / UNIT)), max(1, round(halves[0].shape[0] * size / UNIT)))
     interpolation = cv2.INTER_AREA if size < UNIT else cv2.INTER_LINEAR
     return np.dstack([cv2.resize(half, target, interpolation=interpolation) for half in halves])

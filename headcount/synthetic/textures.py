@@ -43,6 +43,19 @@ def foliage(rng: Rng, height: int, width: int) -> np.ndarray:
     return image
 
 
+def flowers(rng: Rng, height: int, width: int) -> np.ndarray:
+    """A bed of flowers, of a few colors, over leaves."""
+    image = foliage(rng, height, width)
+    size, colors = float(np.exp(rng.uniform(np.log(2.5), np.log(18)))), [pick(rng, BRIGHT, 25) for _ in range(3)]
+    count = int(min(3000, rng.uniform(0.05, 0.3) * height * width / size**2))
+    for y in np.sort(rng.uniform(0, height, count)):
+        x, s, color = rng.uniform(0, width), size * rng.uniform(0.7, 1.2), colors[int(rng.integers(3))]
+        ellipse(image, x, y + 0.3 * s, s, 0.8 * s, shade(color, 0.5))
+        ball(image, x, y, s, 0.85 * s, shade(color, rng.uniform(0.8, 1.2)))
+        ellipse(image, x, y, 0.3 * s, 0.25 * s, (226, 190, 70))
+    return image
+
+
 def tiling(rng: Rng, height: int, width: int) -> np.ndarray:
     """Paving or tiles, seen from above."""
     surface = texture(rng, str(rng.choice(["paving", "tiles"])))
@@ -77,10 +90,16 @@ def seats(rng: Rng, height: int, width: int) -> np.ndarray:
 
 def wall(rng: Rng, height: int, width: int) -> np.ndarray:
     """Facades, or a wall of bricks."""
-    image = np.full((height, width, 3), pick(rng, WALLS), np.uint8)
     if rng.random() < 0.5:
-        facades(rng, image, height * rng.uniform(0.8, 1.2), rng.uniform(0.01, 0.03) * width)
-        return image
+        return bricks(rng, height, width)
+    image = np.full((height, width, 3), pick(rng, WALLS), np.uint8)
+    facades(rng, image, height * rng.uniform(0.8, 1.2), rng.uniform(0.01, 0.03) * width)
+    return image
+
+
+def bricks(rng: Rng, height: int, width: int) -> np.ndarray:
+    """A wall of bricks."""
+    image = np.full((height, width, 3), pick(rng, WALLS), np.uint8)
     brick, color = rng.uniform(0.015, 0.05) * width, pick(rng, WALLS)
     for row, y in enumerate(np.arange(0, height, brick * 0.45)):
         for x in np.arange(-brick * (0.5 * (row % 2)), width, brick):
@@ -181,6 +200,7 @@ def blades(rng: Rng, height: int, width: int) -> np.ndarray:
 GROUNDS: tuple[Texture, ...] = (grain, pebbles, pebbles, blades, blades)
 EMPTY: tuple[Texture, ...] = (
     foliage,
+    flowers,
     tiling,
     stones,
     seats,

@@ -9,7 +9,7 @@ import pytest
 
 import headcount
 from headcount.io.images import read_image
-from headcount.synthetic import scenes
+from headcount.synthetic import lookalikes, plants, scenes, seating, shelves, square, stage, streets
 from headcount.synthetic.people import CLOTH, paint_person
 from headcount.synthetic.scenery import THINGS
 from headcount.synthetic.textures import EMPTY
@@ -47,7 +47,7 @@ def test_without_a_number_crowds_have_many_sizes():
 
 def test_the_points_are_where_people_are_painted():
     """A person painted on an empty image covers its head and nothing far above it."""
-    camera = scenes.Camera(horizon=-50, k=0.05, top=20, tilt=1)
+    camera = square.Camera(horizon=-50, k=0.05, top=20, tilt=1)
     empty = np.full((240, 320, 3), 90, np.uint8)
     for x, y in ((40.0, 60.0), (160.0, 120.0), (300.0, 200.0)):
         image, size = empty.copy(), camera.head(y)
@@ -60,32 +60,88 @@ def test_the_points_are_where_people_are_painted():
         assert not painted[: int(y - 1.5 * size)].any()
 
 
-@pytest.mark.parametrize(("seed", "people"), [(0, 100), (1, 250), (2, 400)])
-def test_every_counted_head_can_be_seen(seed, people, monkeypatch):
-    """Write the number of each head where it is, erase it where someone nearer is painted, and see what remains."""
-    owner, drawn = np.zeros((240, 320), np.int32), []
+class Watch:
+    """Paints people, and notes of each head where it is and which of its pixels are painted over later."""
 
-    def watch(rng, image, x, y, size, tilt, clothes, haze):
-        before = image.copy()
-        paint_person(rng, image, x, y, size, tilt, clothes, haze)
-        owner[(np.abs(image.astype(int) - before) > 24).any(axis=2)] = 0
-        yy, xx = np.mgrid[:240, :320] + 0.5
+    def __init__(self, height, width):
+        self.owner, self.drawn = np.zeros((height, width), np.int32), []
+        self.last = None
+
+    def look(self, image):
+        """What changed since the last look hides what was there."""
+        if self.last is not None:
+            self.owner[(np.abs(image.astype(int) - self.last) > 24).any(axis=2)] = 0
+        self.last = image.copy()
+
+    def paint(self, rng, image, x, y, size, *others):
+        self.look(image)
+        paint_person(rng, image, x, y, size, *others)
+        self.look(image)
+        yy, xx = np.mgrid[: image.shape[0], : image.shape[1]] + 0.5
         head = ((xx - x) / (0.4 * size)) ** 2 + ((yy - y) / (0.5 * size)) ** 2 <= 1
-        drawn.append(head.sum())
-        owner[head] = len(drawn)
+        self.drawn.append(max(1, head.sum()))
+        self.owner[head] = len(self.drawn)
 
-    monkeypatch.setattr(scenes, "paint_person", watch)
-    scene = scenes.render(seed, people, **SIZE)
-    visible = np.bincount(owner.ravel(), minlength=len(drawn) + 1)[1:] / np.array(drawn)
-    assert len(drawn) == len(scene.points) == people
+    def visible(self, image):
+        """The share of each head that can be seen in the end."""
+        self.look(image)
+        return np.bincount(self.owner.ravel(), minlength=len(self.drawn) + 1)[1:] / np.array(self.drawn)
+
+
+@pytest.mark.parametrize(("seed", "people"), [(0, 100), (1, 250), (2, 400)])
+def test_every_head_of_a_crowd_can_be_seen(seed, people, monkeypatch):
+    watch = Watch(240, 320)
+    monkeypatch.setattr(square, "paint_person", watch.paint)
+    image, points = square.square(np.random.default_rng(seed), 240, 320, people)
+    visible = watch.visible(image)
+    assert len(visible) == len(points) == people
     assert (visible < 0.3).mean() <= 0.005 and np.median(visible) > 0.8
+
+
+STAGES = {
+    "hall": seating.hall,
+    "stand": seating.stand,
+    "shop": shelves.shop,
+    "garden": plants.garden,
+    "street": streets.street,
+    "parking": streets.parking,
+    "gallery": lookalikes.gallery,
+}
+
+
+@pytest.mark.parametrize("kind", STAGES)
+def test_every_head_between_things_can_be_seen(kind, monkeypatch):
+    shares = []
+    for seed in range(3):
+        rng, watch = np.random.default_rng(seed), Watch(360, 480)
+        monkeypatch.setattr(stage, "paint_person", watch.paint)
+        image, points = stage.play(rng, STAGES[kind](rng, 360, 480), None)
+        assert len(points) == len(watch.drawn)
+        assert (points >= 0).all() and (points < [480, 360]).all()
+        if len(points):
+            shares.append(watch.visible(image))
+    visible = np.concatenate(shares)
+    assert (visible < 0.3).mean() <= 0.02 and np.median(visible) > 0.75
+
+
+def test_every_kind_of_scene_is_tested():
+    assert set(scenes.KINDS) == {"square", "texture", *STAGES}
+
+
+@pytest.mark.parametrize("kind", scenes.KINDS)
+def test_kinds_are_drawn_by_name_with_people_and_without(kind):
+    empty, again, other = (scenes.render(seed, 0, **SIZE, kind=kind) for seed in (1, 1, 2))
+    assert len(empty.points) == 0 and empty.image.shape == (240, 320, 3)
+    assert (empty.image == again.image).all() and (empty.image != other.image).any()
+    few = scenes.render(3, 3, **SIZE, kind=kind)
+    assert len(few.points) <= 3 and (kind == "texture") == (len(few.points) == 0)
 
 
 def test_nobody_stands_behind_a_thing():
     rng = np.random.default_rng(0)
-    camera = scenes.Camera(horizon=-100, k=0.04, top=10, tilt=1)
+    camera = square.Camera(horizon=-100, k=0.04, top=10, tilt=1)
     boxes = [(50, 60, 200, 180)]
-    points = scenes.place_heads(rng, camera, 150, 320, 240, boxes)
+    points = square.place_heads(rng, camera, 150, 320, 240, boxes)
     inside = (points[:, 0] > 50) & (points[:, 0] < 200) & (points[:, 1] > 60) & (points[:, 1] < 180)
     assert len(points) == 150 and not inside.any()
 
