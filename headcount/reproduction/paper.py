@@ -120,6 +120,7 @@ def _light(name: str) -> Recipe:
         name,
         starts={"short": Start("light-start", part="backbone")},
         fold_starts={"short": Start(name, dataset="part_A")},
+        budgets=("smoke", "short", "long", "full"),
         crops_by_dataset=True,
     )
 

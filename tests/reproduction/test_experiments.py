@@ -69,6 +69,16 @@ def test_the_long_run_starts_from_the_short_one_and_keeps_its_own_length():
     assert "full" not in paper.RECIPES["model-csr-long"].budgets
 
 
+def test_the_long_budget_trains_the_light_rows_from_scratch_for_as_many_crops_each():
+    configs = {
+        row.recipe.name: experiments.configure(Experiment(row.recipe.name, "part_A"), place("long"))
+        for row in paper.TABLES["table1"].rows
+        if row.recipe and "long" in row.recipe.budgets
+    }
+    assert len(configs) == 7
+    assert {(config.steps * config.batch, config.start) for config in configs.values()} == {(48_000, "")}
+
+
 def test_short_folds_take_few_steps():
     config = experiments.configure(Experiment("solution-5", "ucf_cc_50", fold=2), place())
     assert (config.steps, config.eval_every, config.lr, config.lr_pretrained) == (60, 30, 5e-5, 2e-5)
