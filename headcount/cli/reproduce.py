@@ -31,8 +31,8 @@ def reproduce(
     Args:
         target: table1, table2, table3, table4, table5, figure4, figure5, figure6 or all.
         data: Folder that contains shanghaitech, ucf_cc_50 and worldexpo, or some of them.
-        budget: smoke only tests that everything runs. short takes hours on two cores. long trains the light rows from scratch,
-            in minutes on a GPU. full is the budget of the paper and needs a GPU.
+        budget: smoke only tests that everything runs. short takes hours on two cores. long trains the light rows from
+            scratch, in minutes on a GPU. full is the budget of the paper and needs a GPU.
         out: Folder for runs, reports and figures. Finished runs in it are not repeated.
         backbone_weights: A file with the ImageNet weights of VGG16, to use instead of a download.
         seed: Seed of the runs. Repeat the option for several seeds, whose results are pooled.
