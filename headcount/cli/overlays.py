@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from headcount.cli.messages import UsageError, check_target
 from headcount.io import video_source
-from headcount.io.video_writer import CODECS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +49,8 @@ def overlay_targets(
 
 def single_target(overlay: Path, images: Sequence[Path], videos: Sequence[str]) -> tuple[list[Target], list[Target]]:
     """The same for --overlay with a file, which takes one image or one video. Raises UsageError."""
+    from headcount.io.video_writer import CODECS
+
     suffix = overlay.suffix.lower()
     for suffixes, kind, own, others in (
         (IMAGE_TARGETS, "image", images, videos),

@@ -13,7 +13,7 @@ from headcount.datasets.registry import FORMATS
 from headcount.inference.engines import ENGINES, PRECISIONS
 
 COMMANDS = {
-    *("annotate", "average", "calibrate", "check", "convert", "count", "demo"),
+    *("annotate", "average", "calibrate", "check", "convert", "count", "crossvalidate", "demo"),
     *("evaluate", "export", "info", "reproduce", "serve", "train"),
 }
 NOT_FOR_HELP = {

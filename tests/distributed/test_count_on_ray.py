@@ -19,8 +19,9 @@ from headcount.cli.options import CountOptions, RayOptions
 
 pytest.importorskip("pyarrow", reason="counting on many machines needs: pip install '.[ray]'")
 from headcount.cli import ray_plan
+from headcount.distributed.attempts import read_note, write_note
 from headcount.distributed.storage import Folder
-from headcount.distributed.worker import Worker, WorkerConfig, read_note, read_rows, write_note
+from headcount.distributed.worker import Worker, WorkerConfig, read_paths, read_rows
 
 BROKEN = ("broken.jpg", "cut.png", "empty.png")
 SCALE = 2  # makes an image take a few milliseconds
@@ -247,12 +248,13 @@ def test_an_image_that_kills_workers_is_left_out(begin, photos, expected):
     out, planned, worker = begin(str(photos))
     note = f"trying/{planned[0].name}.json"
     out.write(note, write_note({}))
-    out.write(f"trying/{planned[1].name}.json", write_note({2: 1}, current=2))
+    third = read_paths(out, planned[1])[2]
+    out.write(f"trying/{planned[1].name}.json", write_note({third: 1}, [third]))
     assert work(worker, planned[:2]) == 8
     rows = rows_of(Path(out.address))
     assert [row["count"] for row in rows] == pytest.approx([1, 2, 3, 4, 5, 6, None, 8], abs=0.01)
-    assert "2 workers died" in rows[6]["error"] and out.read(note) is None
-    assert read_note(write_note({2: 1}, current=3)) == {2: 1, 3: 1}
+    assert "2 processes died" in rows[6]["error"] and out.read(note) is None
+    assert read_note(write_note({"a.jpg": 1}, ["b.jpg"])) == {"a.jpg": 1, "b.jpg": 1}
 
 
 def test_a_problem_that_stops_all_workers_is_one_line(begin, photos, tmp_path, monkeypatch):

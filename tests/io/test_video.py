@@ -200,7 +200,7 @@ def test_a_truncated_file_yields_its_frames_before_the_error(clips, tmp_path, su
 def test_damage_in_the_middle_is_skipped_and_reported(clips, tmp_path):
     data = bytearray((clips / "clip.mp4").read_bytes())
     middle = data.index(b"mdat") + 2 * len(data) // 3
-    data[middle : middle + 300] = np.random.default_rng(0).bytes(300)
+    data[middle : middle + 1000] = np.random.default_rng(0).bytes(1000)  # several frames, of some 200 bytes each
     (tmp_path / "damaged.mp4").write_bytes(data)
     times = []
     with pytest.raises(MediaError, match="damaged.mp4: damaged in "):
