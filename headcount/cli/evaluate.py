@@ -35,7 +35,7 @@ def evaluate(
             and all images of a data set that marks no splits.
         model: The model to measure, as in headcount count.
         engine: The runtime that runs the model.
-        precision: The precision of the computation. auto uses half precision if the processor gains from it.
+        precision: The precision of the computation. auto is the engine's choice for this processor.
         radius: Also match the estimated positions with heads within this many pixels, for precision, recall and F1.
             Repeat the option for several radii.
         json: Write the full report to this file.

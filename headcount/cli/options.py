@@ -46,7 +46,7 @@ class CountOptions:
         smooth: Also report the mean count over this many seconds. The mean lags by half that time.
         plot: Write a chart of the count over time to this .png file.
         engine: The runtime that runs the model.
-        precision: The precision of the computation. auto uses half precision if the processor gains from it.
+        precision: The precision of the computation. auto is the engine's choice for this processor.
         max_pixels: Refuse larger files, in megapixels, before they are decoded.
     """
 

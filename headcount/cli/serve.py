@@ -44,7 +44,7 @@ def serve(
         workers: Number of processes. Each loads the model, so use more only on machines with many cores.
         model: The model that counts, as in headcount count.
         engine: The runtime that runs the model.
-        precision: The precision of the computation. auto uses half precision if the processor gains from it.
+        precision: The precision of the computation. auto is the engine's choice for this processor.
         project: A folder of photos to annotate on the page, as in headcount annotate.
         state: Folder for video jobs. By default headcount in XDG_STATE_HOME or ~/.local/state.
         allow_host: A name by which browsers may call this server, such as that of a proxy in front of it. Repeat the

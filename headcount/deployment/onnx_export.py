@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import logging
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,15 +24,16 @@ import torch
 from torch import Tensor, nn
 
 from headcount._extras import install_hint
-from headcount.deployment.quantization import (
-    CalibrationError,
+from headcount.deployment.count_change import (
     CountChange,
-    choose_photos,
+    Folders,
     compare,
     counts,
-    load_nncf,
-    quantize,
+    counts_of_crowds,
+    half_precision_changes,
+    select_photos,
 )
+from headcount.deployment.quantization import choose_photos, load_nncf, quantize
 from headcount.inference.counter import Counter
 from headcount.inference.engines import CHECKSUM_FIELD, EngineError, ModelMeta, OpenVINOEngine, describe
 from headcount.models import serialization
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.001  # relative count error of the graph in fp32
 HALF_TOLERANCE = 0.01  # the same with weights stored in half precision
+COMPARED = 40  # photos at most, whose counts are compared
 INT8_TOLERANCE = 0.015  # of the mean count; int8 may change the counts of photos by this much
 STORED = ("fp16", "fp32", "int8")  # precisions of stored weights
 SIZES = ((213, 331), (384, 257), (97, 101))  # height, width: odd, tall and wide
@@ -70,6 +73,7 @@ class ExportReport:
         precision: What this CPU computes in.
         change: For an int8 file, how int8 changed the counts of photos. The errors above are of the file before it
             was quantized.
+        changes: How each half precision of this processor changed the counts of photos, against fp32.
     """
 
     path: Path
@@ -79,6 +83,7 @@ class ExportReport:
     auto: float
     precision: str
     change: CountChange | None = None
+    changes: Mapping[str, CountChange] = field(default_factory=dict)
 
 
 class Graph(nn.Module):
@@ -104,7 +109,8 @@ def export(
     name: str | None = None,
     data: str | None = None,
     metrics: Mapping[str, float] | None = None,
-    calibrate: str | Path | Iterable[str | Path] | None = None,
+    calibrate: Folders | None = None,
+    photos: Folders | None = None,
     force: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> ExportReport:
@@ -121,6 +127,8 @@ def export(
         metrics: What it reached. None takes what the checkpoint says.
         calibrate: For int8, one or more folders of photos like those that will be counted, at least 20. A quarter of
             them is held out to measure how far counts change.
+        photos: One or more folders of photos, at least 20. The file then says how far each half precision of this
+            processor moves their counts, and "auto" takes none that moves them by more than 1 %.
         force: Whether to write an int8 file however far its counts change.
         progress: Called with (photos done, photos in total) after each photo that int8 takes.
 
@@ -135,7 +143,8 @@ def export(
     path = Path(path)
     if path.suffix.lower() != ".onnx":
         raise ValueError(f"{path}: the exported file must end in .onnx")
-    photos = photos_for(precision, calibrate)
+    for_int8 = photos_for(precision, calibrate)
+    to_compare = [] if photos is None else select_photos(photos, COMPARED)
     folder = Path(checkpoint) if isinstance(checkpoint, (str, Path)) else None
     model = serialization.load(checkpoint) if isinstance(checkpoint, (str, Path)) else checkpoint
     model = model.cpu().float().eval()
@@ -156,8 +165,13 @@ def export(
     draft = path.with_name(f".{path.stem}.new.onnx")
     try:
         report = verify(model, draft, program, half=precision != "fp32")
-        if photos:
-            calibration, held_out = photos
+        if to_compare:
+            report = replace(report, changes=half_precision_changes(draft, to_compare))
+            means = {name: round(change.mean, 5) for name, change in report.changes.items()}
+            set_metadata(program, "precision_change", json.dumps(means))
+            write_metadata(draft, "precision_change", json.dumps(means))
+        if for_int8:
+            calibration, held_out = for_int8
             change = to_int8(draft, program, meta, calibration, held_out, progress)
             if not (change.mean <= INT8_TOLERANCE or force):
                 raise ExportError(int8_refusal(change))
@@ -175,9 +189,7 @@ def append_checksum(path: Path) -> None:
     path.write_bytes(content + CHECKSUM_FIELD + hashlib.sha256(content).hexdigest().encode())
 
 
-def photos_for(
-    precision: str, calibrate: str | Path | Iterable[str | Path] | None
-) -> tuple[list[Path], list[Path]] | None:
+def photos_for(precision: str, calibrate: Folders | None) -> tuple[list[Path], list[Path]] | None:
     """Choose the photos that int8 needs: to calibrate on, and to compare counts on. None for other precisions.
 
     Raises:
@@ -216,7 +228,7 @@ def to_int8(
         How far the counts of the held-out photos changed.
 
     Raises:
-        CalibrationError: The model counts nobody on the photos.
+        PhotosError: The model counts nobody on the photos.
     """
     total, done = len(calibration) + 2 * len(held_out), 0
 
@@ -226,17 +238,26 @@ def to_int8(
         if progress:
             progress(min(done, total), total)
 
-    before = counts(Counter(OpenVINOEngine(path, "fp32")), held_out, step)
-    if before.mean() < 1:  # there is nothing to compare, nor to calibrate on
-        raise CalibrationError(
-            f"the photos show no people: the model counts {before.mean():.1f} on average; calibrate on photos of crowds"
-        )
+    before = counts_of_crowds(Counter(OpenVINOEngine(path, "fp32")), held_out, step)
     program = in_half(quantize(program, calibration, meta.min_side, step))
-    for note in program.metadata_props:
-        if note.key == "weights":
-            note.value = "int8"
+    set_metadata(program, "weights", "int8")
     path.write_bytes(program.SerializeToString())
     return compare(before, counts(Counter(OpenVINOEngine(path)), held_out, step))
+
+
+def set_metadata(program: ModelProto, key: str, value: str) -> None:
+    """Set an entry of a graph's metadata that `ModelMeta.to_strings` wrote."""
+    [entry] = [entry for entry in program.metadata_props if entry.key == key]
+    entry.value = value
+
+
+def write_metadata(path: Path, key: str, value: str) -> None:
+    """The same of a file."""
+    import onnx
+
+    program = onnx.load(path)
+    set_metadata(program, key, value)
+    path.write_bytes(program.SerializeToString())
 
 
 def int8_refusal(change: CountChange) -> str:

@@ -13,9 +13,10 @@ from torch import nn
 
 import headcount
 from headcount.deployment import onnx_export
+from headcount.deployment.count_change import compare
 from headcount.deployment.onnx_export import ExportError
-from headcount.deployment.quantization import KEPT_TYPES, choose_photos, compare, kept
-from headcount.inference.engines import open_engine
+from headcount.deployment.quantization import KEPT_TYPES, choose_photos, kept
+from headcount.inference.engines import OpenVINOEngine, open_engine, openvino_engine
 from headcount.io.images import write_image
 from headcount.models import counting_model as models
 from headcount.models.backbones import BACKBONES
@@ -144,6 +145,15 @@ def test_changes_are_relative_to_the_mean_count():
     change = compare(np.array([100.0, 200, 4, 96]), np.array([101.0, 198, 5, 96]))
     assert change.mean == pytest.approx(4 / 400) and change.bias == 0 and change.people == 100
     assert change.sparse == change.worst == pytest.approx(1 / 10)  # one of four people: of ten, the least that counts
+
+
+def test_a_file_says_how_far_each_half_precision_moves_counts(model, photos, tmp_path, monkeypatch):
+    report = headcount.export(model, tmp_path / "m.onnx", photos=photos)
+    changes = OpenVINOEngine(tmp_path / "m.onnx").meta.precision_change
+    assert changes == {name: pytest.approx(change.mean, abs=1e-5) for name, change in report.changes.items()}
+    assert all(0 < change < 0.5 for change in changes.values())
+    monkeypatch.setattr(openvino_engine, "MAX_CHANGE", 0.0)
+    assert OpenVINOEngine(tmp_path / "m.onnx").precision == "fp32"
 
 
 def test_the_choice_of_photos_is_repeatable_and_the_held_out_ones_are_not_calibrated_on(tmp_path):

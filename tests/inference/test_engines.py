@@ -2,6 +2,7 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -12,6 +13,7 @@ from helpers import tiny_onnx
 import headcount
 from headcount.inference import engines
 from headcount.inference.engines import EngineError, ModelMeta, OpenVINOEngine, TorchEngine, base, open_engine
+from headcount.inference.engines.openvino_engine import choose_precision
 from headcount.io.images import read_image
 from headcount.models import counting_model as models
 from headcount.models import serialization
@@ -124,16 +126,41 @@ os.kill(os.getpid(), signal.SIGUSR1)
     assert (done.returncode, done.stdout) == (0, "alive\n"), done.stderr
 
 
-def test_auto_takes_the_engine_that_fits_and_half_precision_where_the_cpu_has_it(exported):
+def test_auto_takes_the_engine_that_fits_and_its_own_precision(exported):
     import openvino
 
-    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    best = "fp16" if "FP16" in able else "bf16" if "BF16" in able else "fp32"
+    own = openvino.Core().get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
+    best = {"f32": "fp32", "f16": "fp16", "bf16": "bf16"}[own]
     opened = open_engine(exported / "random.onnx")
     assert (opened.name, opened.precision) == ("openvino", best)
     assert open_engine(exported / "best").name.startswith("torch")
-    really = str(opened.compiled.get_property("INFERENCE_PRECISION_HINT"))
-    assert {"fp16": "float16", "bf16": "bfloat16", "fp32": "float32"}[best] in really
+    assert opened.compiled.get_property("INFERENCE_PRECISION_HINT").to_string() == own
+
+
+class Processor:
+    """OpenVINO's core on a processor that is fastest in one precision and computes in some."""
+
+    def __init__(self, own, *able):
+        self.properties = {"OPTIMIZATION_CAPABILITIES": ["FP32", *able], "INFERENCE_PRECISION_HINT": SimpleNamespace()}
+        self.properties["INFERENCE_PRECISION_HINT"].to_string = lambda: own
+
+    def get_property(self, device, name):
+        return self.properties[name]
+
+
+@pytest.mark.parametrize(
+    ("processor", "changes", "chosen"),
+    [
+        (Processor("bf16", "BF16", "FP16"), {}, "bf16"),
+        (Processor("bf16", "BF16", "FP16"), {"bf16": 0.004, "fp16": 0.02}, "bf16"),
+        (Processor("bf16", "BF16", "FP16"), {"bf16": 0.02, "fp16": 0.001}, "fp32"),
+        (Processor("f16", "FP16"), {}, "fp16"),
+        (Processor("f32", "FP16"), {}, "fp32"),  # computes in fp16, but is faster in fp32
+    ],
+)
+def test_auto_follows_openvino_unless_counts_move(processor, changes, chosen):
+    assert choose_precision(processor, "auto", changes) == chosen
+    assert choose_precision(processor, "fp32", changes) == "fp32"
 
 
 def test_every_mistake_is_one_line_that_says_what_to_do(exported, tmp_path):

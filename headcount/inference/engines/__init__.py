@@ -62,7 +62,7 @@ def open_engine(path: str | Path, engine: str = "auto", precision: str = "auto")
         path: an .onnx file, a checkpoint folder (config.json and model.safetensors) or a published MCNN .h5 file.
         engine: a key of `ENGINES`, or auto: torch for a checkpoint; for an .onnx file OpenVINO, or ONNX Runtime if only
             that is installed.
-        precision: auto, fp32, fp16, bf16 or int8. auto is half precision if the hardware computes in it. A quantized
+        precision: auto, fp32, fp16, bf16 or int8. auto is the engine's own choice for this processor. A quantized
             file always computes in int8, except for the layers that it keeps in higher precision.
 
     Raises:

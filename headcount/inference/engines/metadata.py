@@ -42,6 +42,8 @@ class ModelMeta:
         spacing: Smallest known spacing of heads, as in `calibration.Calibration`. 0 if the model was not calibrated.
         padding_color: RGB color 0..255 that the model pads with; empty if it does not pad.
         weights: "int8" if the file is quantized.
+        precision_change: How far counts move when the model is computed in fp16 or bf16 instead of fp32: the mean
+            |change| over the mean count, by precision, as measured on photos at export. Empty if it was not measured.
         config: Fields of its ModelConfig or EnsembleConfig, from which `models.from_onnx` builds it again. Empty in
             files that older versions exported.
     """
@@ -60,6 +62,7 @@ class ModelMeta:
     spacing: float = 0.0
     padding_color: tuple[int, ...] = ()
     weights: str = ""
+    precision_change: dict[str, float] = field(default_factory=dict)
     config: JsonObject = field(default_factory=dict)
 
     def to_strings(self) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -24,21 +25,22 @@ from headcount.inference.engines.metadata import EngineError, ModelMeta
 if TYPE_CHECKING:
     from openvino import Core, Model
 
+MAX_CHANGE = 0.01  # of the mean count; "auto" takes no precision that moves a model's counts by more
 CACHE = "HEADCOUNT_CACHE"  # environment: a folder where OpenVINO keeps compiled models between starts
 
 
 class OpenVINOEngine:
-    """An .onnx file on the CPU. "auto" is fp16 if the CPU computes in it, otherwise bf16, otherwise fp32."""
+    """An .onnx file on the CPU. "auto" is what OpenVINO chooses for this processor, or fp32 where that moves counts."""
 
     HINTS = {"fp32": "f32", "fp16": "f16", "bf16": "bf16"}
 
     def __init__(self, path: Path, precision: str = "auto"):
         core = shared_core(import_runtime("openvino", "openvino", path))
-        computes_in = choose_precision(core, precision)
         try:
             model = core.read_model(path)
             self.meta = ModelMeta.from_strings(metadata_of(model), path)
             check_int8(precision, self.meta, path)
+            computes_in = choose_precision(core, precision, self.meta.precision_change)
             settings = {
                 "PERFORMANCE_HINT": "LATENCY",
                 "INFERENCE_PRECISION_HINT": self.HINTS[computes_in],
@@ -73,12 +75,26 @@ def shared_core(openvino: ModuleType) -> Core:
     return openvino.Core()
 
 
-def choose_precision(core: Core, precision: str) -> str:
-    """fp32, fp16 or bf16 for a choice of precision. Raises EngineError if the CPU does not compute in it."""
+def choose_precision(core: Core, precision: str, changes: Mapping[str, float]) -> str:
+    """fp32, fp16 or bf16 for a choice of precision.
+
+    "auto" follows OpenVINO, which knows in which precision a processor is fastest: that is not always the lowest that
+    it computes in.
+
+    Args:
+        core: OpenVINO's core.
+        precision: auto, fp32, fp16, bf16 or int8.
+        changes: how far each precision moves the model's counts, as in ModelMeta.
+
+    Raises:
+        EngineError: the CPU does not compute in this precision.
+    """
+    if precision in ("auto", "int8"):
+        own = core.get_property("CPU", "INFERENCE_PRECISION_HINT").to_string()
+        fastest = {"f16": "fp16", "bf16": "bf16"}.get(own, "fp32")
+        return fastest if changes.get(fastest, 0.0) <= MAX_CHANGE else "fp32"
     able = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     half = [p for p in ("fp16", "bf16") if p.upper() in able]
-    if precision in ("auto", "int8"):
-        return [*half, "fp32"][0]
     if precision != "fp32" and precision not in half:
         raise EngineError(
             f"precision {precision}: this CPU has no {precision}; use {join_choices('auto', 'fp32', *half)}"
