@@ -73,7 +73,7 @@ def check_options(options: CountOptions, output_format: str, has_video: bool) ->
 
 def check_numbers(options: CountOptions) -> None:
     """Check the ranges of --scale, --smooth, --max-pixels and --every. Raises UsageError."""
-    if not MIN_SCALE <= options.scale <= MAX_SCALE:
+    if options.scale is not None and not MIN_SCALE <= options.scale <= MAX_SCALE:
         raise UsageError(f"--scale must be between {MIN_SCALE:g} and {MAX_SCALE:g}, got {options.scale:g}")
     if not 0 <= options.smooth <= 3600:
         raise UsageError(f"--smooth must be between 0 and 3600 seconds, got {options.smooth:g}")

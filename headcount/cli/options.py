@@ -40,8 +40,8 @@ class CountOptions:
         regions: A JSON or GeoJSON file with named polygons. The people in each polygon are counted too.
         roi: Count only inside this polygon, given by its corners x,y in pixels: "0,0 400,0 400,300".
         points: Write the estimated head positions to this .csv or .json file, which headcount train can read.
-        scale: Resize each image by this factor first. Use 0.5, for example, if a warning says that the heads are too
-            large.
+        scale: Resize each image by this factor first. By default, photos above 1.5 megapixels are counted at the scale
+            that finds most of the people, and others as they are.
         every: Count one frame per interval: 1s, 0.2s, or 10f (every tenth frame).
         smooth: Also report the mean count over this many seconds. The mean lags by half that time.
         plot: Write a chart of the count over time to this .png file.
@@ -58,7 +58,7 @@ class CountOptions:
     regions: Path | None = None
     roi: str | None = None
     points: Path | None = None
-    scale: float = 1.0
+    scale: float | None = None
     every: Annotated[str, cyclopts.Parameter(group=VIDEO)] = "1s"
     smooth: Annotated[float, cyclopts.Parameter(group=VIDEO, show_default=False)] = 0.0
     plot: Annotated[Path | None, cyclopts.Parameter(group=VIDEO)] = None

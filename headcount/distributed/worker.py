@@ -42,7 +42,7 @@ from headcount.io.names import name_to_text
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-NUMBER_TYPES = {"count": "float64", "low": "float64", "high": "float64", "seconds": "float64"}
+NUMBER_TYPES = dict.fromkeys(("count", "low", "high", "scale", "seconds"), "float64")
 COLUMN_TYPES = dict.fromkeys(COLUMNS, "string") | NUMBER_TYPES | {"width": "int32", "height": "int32"}
 
 
@@ -67,7 +67,7 @@ class RunSettings(TypedDict):
     sha256: str
     engine: str
     precision: str
-    scale: float
+    scale: float | None
     roi: list[list[float]] | None
     max_pixels: int
     format: str

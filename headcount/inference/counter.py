@@ -1,7 +1,8 @@
 """Counter: an image of any size to a CountResult.
 
-The inference rule is the model's own: small images are enlarged to its `min_side`, and tiling.py cuts large ones. It is
-the same for one image, a folder and a video. For several images, the next ones are read while one is counted.
+The inference rule is the model's own: small images are enlarged to its `min_side`, scale.py chooses the scale of large
+ones, and tiling.py cuts them into windows. It is the same for one image, a folder and a video. For several images, the
+next ones are read while one is counted.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from headcount.inference.prefetch import prefetch
 from headcount.inference.pretrained import find_model
 from headcount.inference.reliability import interval, larger_than_known, smaller_than_known
 from headcount.inference.result import CountResult, ImageInput
+from headcount.inference.scale import VideoScale, finds_more, scales
 from headcount.io.files import single_line
 from headcount.io.images import MAX_PIXELS, as_image
 from headcount.io.video import Frame, probe, read_frames
@@ -43,6 +45,8 @@ class PreparedImage:
         image: uint8 (H,W,3), read from it.
         model_input: uint8 (H',W',3), what the model sees.
         roi_mask: uint8 (H,W), 1 inside the region of interest; None without one.
+        scale: of the model's input against the image, before small images are enlarged.
+        finer: scales to try next if they find more people.
         seconds: that preparing took, after reading.
     """
 
@@ -50,6 +54,8 @@ class PreparedImage:
     image: np.ndarray
     model_input: np.ndarray
     roi_mask: np.ndarray | None
+    scale: float
+    finer: tuple[float, ...]
     seconds: float
 
 
@@ -72,7 +78,7 @@ class Counter:
         self,
         image: ImageInput,
         roi: ArrayLike | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
         regions: Iterable[Region] = (),
     ) -> CountResult:
         """Count the people in one image.
@@ -82,7 +88,8 @@ class Counter:
                 Frame.
             roi: region of interest, a polygon (P,2) with x then y in pixels of the image. Everything outside is
                 blackened, and cells whose centre is outside are not counted.
-            scale: the image is first resized by this factor, 0.05 to 8; use less than 1 if heads are very large.
+            scale: the image is first resized by this factor, 0.05 to 8. None counts photos above 1.5 megapixels at the
+                scale that finds most of the people (inference/scale.py), and others as they are.
             regions: from `headcount.regions.read_regions`; each is counted in the same density.
 
         Returns:
@@ -98,7 +105,7 @@ class Counter:
         self,
         images: Iterable[ImageInput],
         roi: ArrayLike | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
         regions: Iterable[Region] = (),
     ) -> Iterator[CountResult]:
         """Count images one after another, lazily. The next images are read while one is counted.
@@ -120,7 +127,7 @@ class Counter:
         source: str | Path | int,
         every: str | int = "1s",
         roi: ArrayLike | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
         regions: Iterable[Region] = (),
     ) -> Iterator[CountResult]:
         """Count frames of a video, lazily.
@@ -147,7 +154,7 @@ class Counter:
         self,
         images: Iterable[ImageInput],
         roi: ArrayLike | None = None,
-        scale: float = 1.0,
+        scale: float | None = None,
         regions: Iterable[Region] = (),
         live: bool = False,
     ) -> Generator[tuple[CountResult, np.ndarray | None], None, None]:
@@ -165,12 +172,16 @@ class Counter:
         """
         if isinstance(images, (str, os.PathLike, bytes, np.ndarray)):
             images = [images]
+        video = VideoScale(scale)
         prepared: Generator[PreparedImage | CountResult, None, None]
-        prepared = (self.try_prepare(image, roi, scale) for image in images)
+        prepared = (self.try_prepare(image, roi, video.scale) for image in images)
         if not live:
             prepared = prefetch(prepared, AHEAD * self.engine.batch)
         with contextlib.closing(prepared):
-            yield from self.count_prepared(prepared, tuple(regions), 1 if live else self.engine.batch)
+            for result, pixels in self.count_prepared(prepared, tuple(regions), 1 if live else self.engine.batch):
+                if result.time is not None:
+                    video.observe(result.count, result.scale)
+                yield result, pixels
 
     def count_prepared(
         self, prepared: Iterable[PreparedImage | CountResult], regions: tuple[Region, ...], batch_size: int
@@ -191,18 +202,24 @@ class Counter:
             else:
                 yield from self.try_count(group, regions)
 
-    def prepare(self, image: ImageInput, roi: ArrayLike | None = None, scale: float = 1.0) -> PreparedImage:
+    def prepare(self, image: ImageInput, roi: ArrayLike | None = None, scale: float | None = None) -> PreparedImage:
         """Read an image and make the model's input from it. Arguments and errors are those of `count`."""
         pixels = as_image(image.image if isinstance(image, Frame) else image, self.max_pixels)  # (H,W,3)
         began = time.perf_counter()
         height, width = pixels.shape[:2]
         roi_mask = None if roi is None else polygon_mask(roi, height, width)
-        model_input = pixels if roi_mask is None else pixels * roi_mask[:, :, None]
-        model_input = enlarge_to(resize(model_input, scale), self.engine.meta.min_side)
-        return PreparedImage(image, pixels, model_input, roi_mask, time.perf_counter() - began)
+        first, *finer = scales(height, width) if scale is None else (scale,)
+        model_input = self.model_input(pixels, roi_mask, first)
+        seconds = time.perf_counter() - began
+        return PreparedImage(image, pixels, model_input, roi_mask, first, tuple(finer), seconds)
+
+    def model_input(self, pixels: np.ndarray, roi_mask: np.ndarray | None, scale: float) -> np.ndarray:
+        """What the model sees of an image (H,W,3): uint8 (H',W',3)."""
+        inside = pixels if roi_mask is None else pixels * roi_mask[:, :, None]
+        return enlarge_to(resize(inside, scale), self.engine.meta.min_side)
 
     def try_prepare(
-        self, image: ImageInput, roi: ArrayLike | None = None, scale: float = 1.0
+        self, image: ImageInput, roi: ArrayLike | None = None, scale: float | None = None
     ) -> PreparedImage | CountResult:
         """Like `prepare`; an image that cannot be read gives its result. Safe to call from several threads."""
         try:
@@ -229,8 +246,22 @@ class Counter:
         seconds_each = (time.perf_counter() - began) / len(batch)
         for prepared, (density, mask) in zip(batch, maps, strict=True):
             began = time.perf_counter()
-            result = self.result(prepared, density, mask, regions)
+            result = self.result(*self.refine(prepared, density, mask), regions)
             yield replace(result, seconds=prepared.seconds + seconds_each + time.perf_counter() - began)
+
+    def refine(
+        self, prepared: PreparedImage, density: np.ndarray, mask: np.ndarray
+    ) -> tuple[PreparedImage, np.ndarray, np.ndarray]:
+        """Count an image at its finer scales, as long as they find more people. The arguments where none does."""
+        for scale in prepared.finer:
+            finer = replace(
+                prepared, model_input=self.model_input(prepared.image, prepared.roi_mask, scale), scale=scale
+            )
+            [(finer_density, finer_mask)] = tiling.run(self.engine, [finer.model_input], self.max_tile)
+            if not finds_more(float(density.sum()), float(finer_density.sum())):
+                break
+            prepared, density, mask = finer, finer_density, finer_mask
+        return prepared, density, mask
 
     def result(
         self, prepared: PreparedImage, density: np.ndarray, mask: np.ndarray, regions: tuple[Region, ...]
@@ -251,6 +282,7 @@ class Counter:
             width=width,
             height=height,
             stride=stride,
+            scale=prepared.scale,
             seconds=0.0,
             model=meta.name,
             path=path_of(prepared.source),

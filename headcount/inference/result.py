@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 ImageInput: TypeAlias = "str | PathLike[str] | bytes | Image | np.ndarray | Frame"  # anything `Counter.count` takes
 Row = dict[str, Any]  # as CountResult.to_dict gives it
-COLUMNS = ("path", "count", "low", "high", "width", "height", "seconds", "model", "warning", "error")
+COLUMNS = ("path", "count", "low", "high", "width", "height", "scale", "seconds", "model", "warning", "error")
 
 
 @dataclass(frozen=True)
@@ -36,6 +36,7 @@ class CountResult:
         width: Width of the image as it was given, in pixels.
         height: Height of the image as it was given, in pixels.
         stride: Pixels of that image per cell. This is less than the model's stride if the image was enlarged.
+        scale: Factor by which the image was resized to be counted; below 1 for a large photo with large heads.
         seconds: Time from the decoded image to the count, in seconds.
         model: Name of the model.
         path: Path of the file, or None if the image was not a file.
@@ -62,20 +63,22 @@ class CountResult:
     high: float = math.nan
     warning: str | None = None
     time: float | None = None
+    scale: float = 1.0
     regions: tuple[RegionCount, ...] = ()
 
     def to_dict(self) -> Row:
         """The result for JSON, with None for what is not known.
 
         Returns:
-            path, count, low, high, width, height, seconds and model; `time`, `regions`, `warning` and `error` only if
-            they are set.
+            path, count, low, high, width, height, scale, seconds and model; `time`, `regions`, `warning` and `error`
+            only if they are set.
         """
         row: Row = {"path": self.path}
         if self.time is not None:
             row["time"] = round(self.time, 3)
         row |= {name: number(getattr(self, name)) for name in ("count", "low", "high")}
-        row |= {"width": self.width, "height": self.height, "seconds": round(self.seconds, 3), "model": self.model}
+        row |= {"width": self.width, "height": self.height, "scale": round(self.scale, 4)}
+        row |= {"seconds": round(self.seconds, 3), "model": self.model}
         if self.regions:
             row["regions"] = [region.to_dict() for region in self.regions]
         return row | {name: getattr(self, name) for name in ("warning", "error") if getattr(self, name)}

@@ -93,7 +93,7 @@ class CountingQueue:
             raise QueueFullError(self.batch_seconds)
 
     def submit(
-        self, counter: Counter, image: ImageSource, regions: tuple[Region, ...] = (), scale: float = 1.0
+        self, counter: Counter, image: ImageSource, regions: tuple[Region, ...] = (), scale: float | None = None
     ) -> Future[CountResult]:
         """Queue an image of a request.
 
@@ -143,7 +143,7 @@ class CountingQueue:
         counter: Counter,
         image: ImageSource,
         regions: tuple[Region, ...],
-        scale: float,
+        scale: float | None,
         future: Future[CountResult],
     ) -> None:
         if future.cancelled():

@@ -165,7 +165,7 @@ class Service:
         return result
 
     async def count(
-        self, request: Request, body: bytes, model: str | None, scale: float, regions: tuple[Region, ...]
+        self, request: Request, body: bytes, model: str | None, scale: float | None, regions: tuple[Region, ...]
     ) -> CountResult:
         """Count the image of a request.
 

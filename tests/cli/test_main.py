@@ -80,7 +80,7 @@ def test_count_as_json_lines(run, photos, model):
     code, out, _ = run("count", photos, "--model", model, "--format", "jsonl")
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 0 and [row["count"] for row in rows] == [12.0, 30.0]
-    assert list(rows[0]) == ["path", "count", "low", "high", "width", "height", "seconds", "model"]
+    assert list(rows[0]) == ["path", "count", "low", "high", "width", "height", "scale", "seconds", "model"]
     assert rows[0]["path"] == str(photos / "day" / "crowd.png")
 
 
@@ -112,7 +112,7 @@ def test_out_is_complete_and_its_suffix_chooses_the_format(run, photos, model, t
     code, out, _ = run("count", photos, "--model", model, "--out", tmp_path / "counts.csv")
     assert (code, out) == (0, "")
     header = (tmp_path / "counts.csv").read_text().splitlines()[0]
-    assert header == "path,count,low,high,width,height,seconds,model,warning,error"
+    assert header == "path,count,low,high,width,height,scale,seconds,model,warning,error"
     code, _, _ = run("count", photos, "--model", model, "--out", tmp_path / "counts.jsonl")
     assert [json.loads(line)["count"] for line in (tmp_path / "counts.jsonl").open()] == [12.0, 30.0]
     assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == ["counts.csv", "counts.jsonl"]

@@ -39,7 +39,7 @@ def test_one_image(white, tmp_path):
     assert (result.width, result.height, result.stride) == (97, 61, 4)
     assert (result.model, result.path, result.error) == ("white", str(path), None)
     row = result.to_dict()
-    assert list(row) == ["path", "count", "low", "high", "width", "height", "seconds", "model"]
+    assert list(row) == ["path", "count", "low", "high", "width", "height", "scale", "seconds", "model"]
     assert row["count"] == 23.0
     assert result.overlay(path).shape == (61, 97, 3)
 

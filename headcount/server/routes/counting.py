@@ -34,7 +34,11 @@ class Options(BaseModel, extra="forbid"):
     model: Annotated[str | None, Query(description="a name from GET /v1/models")] = None
     overlay: Annotated[bool, Query(description="include density and mask as images")] = False
     points: Annotated[bool, Query(description="include estimated head positions")] = False
-    scale: Annotated[float, Query(ge=MIN_SCALE, le=MAX_SCALE, description="resize the image by this factor")] = 1.0
+    scale: Annotated[
+        float | None,
+        Query(ge=MIN_SCALE, le=MAX_SCALE, description="resize the image by this factor; by default, large photos are"
+        " counted at the scale that finds most of the people"),
+    ] = None
 
 
 @router.get("/", response_class=HTMLResponse, include_in_schema=False)
