@@ -33,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path, nargs="+", help="data sets with a validation list")
     parser.add_argument("--photos", type=int, default=40, help="how many photos, evenly from the lists")
-    parser.add_argument("--timed", type=int, default=4, help="how many of them to count at their own size too, for time")
+    parser.add_argument("--timed", type=int, default=4, help="how many to count at their own size too, for time")
     parser.add_argument("--factors", type=float, nargs="+", default=FACTORS)
     parser.add_argument("--model", help="a model file, instead of the default model")
     arguments = parser.parse_args()

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from headcount.deployment.onnx_export import export
     from headcount.evaluation.report import evaluate
     from headcount.inference.counter import Counter, load
-    from headcount.inference.result import CountResult
+    from headcount.inference.result import CountResult, to_dataframe
     from headcount.training.finetuning import finetune
     from headcount.training.trainer import train
 
 __version__ = "0.1.0"
-__all__ = ["CountResult", "Counter", "evaluate", "export", "finetune", "load", "train"]
+__all__ = ["CountResult", "Counter", "evaluate", "export", "finetune", "load", "to_dataframe", "train"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -32,6 +32,7 @@ __getattr__, __dir__ = lazy_names(
         "export": "headcount.deployment.onnx_export",
         "finetune": "headcount.training.finetuning",
         "load": "headcount.inference.counter",
+        "to_dataframe": "headcount.inference.result",
         "train": "headcount.training.trainer",
     },
 )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from headcount.cli.background import BackgroundThread
-from headcount.cli.chart import write_chart
+from headcount.cli.chart import Series, write_chart
 from headcount.cli.count_plan import (
     check_options,
     csv_columns,
@@ -148,7 +148,7 @@ class CountCommand:
         unreadable: How many of them are of images or frames that could not be counted.
         crowded: Names of the regions that were over their maximum in the last image or frame.
         samples: The estimated head positions in each image, for --points.
-        series: Time and count of each frame, by video and region, for --plot.
+        series: The counts of each video and each of its regions, by name, for --plot.
     """
 
     options: CountOptions
@@ -166,7 +166,7 @@ class CountCommand:
     unreadable: int = 0
     crowded: set[str] = field(default_factory=set)
     samples: list[Sample] = field(default_factory=list)
-    series: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+    series: dict[str, Series] = field(default_factory=dict)
 
     def count_images(self, images: Sequence[tuple[Path, Path | None]]) -> None:
         """Count image files, each given with the file for its overlay, if any.
@@ -254,7 +254,7 @@ class CountCommand:
             print_message(f"{name}: {result.warning}")
         self.report_crowded_regions(result, name)
         if self.options.plot and result.time is not None and not result.error:
-            self.add_to_series(result, result.time)
+            self.add_to_series(result, result.time, (extra or {}).get("smoothed"))
         row = result.to_dict() | (extra or {})
         if self.output_format == "csv":
             row |= regions_row(result.regions)
@@ -278,11 +278,12 @@ class CountCommand:
                 print_message(f"{name}: {region.name}: {region.count:.0f} people, no longer over {region.max:g}")
         self.crowded = crowded
 
-    def add_to_series(self, result: CountResult, time: float) -> None:
-        counts = {str(result.path): result.count}
-        counts |= {f"{result.path} {region.name}": region.count for region in result.regions}
-        for name, people in counts.items():
-            self.series.setdefault(name, []).append((time, people))
+    def add_to_series(self, result: CountResult, time: float, smoothed: float | None) -> None:
+        name = str(result.path)
+        self.series.setdefault(name, Series(name)).add(time, result.count, (result.low, result.high), smoothed)
+        for region in result.regions:
+            name = f"{result.path} {region.name}"
+            self.series.setdefault(name, Series(name)).add(time, region.count)
 
     def write_points_and_chart(self) -> None:
         """Write the files that need all results.
@@ -295,7 +296,7 @@ class CountCommand:
 
             write(self.samples, points, "json" if points.suffix.lower() == ".json" else "csv")
         if self.options.plot:
-            write_chart(self.options.plot, self.series)
+            write_chart(self.options.plot, list(self.series.values()))
 
     def report_files(self, resumed: int) -> None:
         """Report which files were written, and how many images or frames could not be counted.

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from headcount.io.images import as_image
+from headcount.io.images import as_image, encode_png
 from headcount.regions.counting import RegionCount, count_regions
 from headcount.regions.drawing import draw_regions
 from headcount.regions.region import Region
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
     from PIL.Image import Image
 
     from headcount.io.video import Frame
@@ -66,6 +67,20 @@ class CountResult:
     scale: float = 1.0
     regions: tuple[RegionCount, ...] = ()
 
+    def __repr__(self) -> str:
+        source = f"{self.path!r}, " if self.path is not None else ""
+        if self.error:
+            return f"CountResult({source}error={self.error!r})"
+        between = "" if math.isnan(self.low) else f" ({self.low:.0f}-{self.high:.0f})"
+        return f"CountResult({source}{self.count:.1f} people{between}, {self.width}x{self.height}, {self.model!r})"
+
+    def _repr_png_(self) -> bytes | None:
+        """The overlay for notebooks; on black if the image is not a file. None if it could not be counted."""
+        if self.error:
+            return None
+        image = self.path if self.path is not None else np.zeros((self.height, self.width, 3), np.uint8)
+        return encode_png(self.overlay(image))
+
     def to_dict(self) -> Row:
         """The result for JSON, with None for what is not known.
 
@@ -99,16 +114,23 @@ class CountResult:
 
         return head_points(self.density, self.mask, self.stride, self.width, self.height)
 
-    def overlay(self, image: ImageInput, regions: Iterable[Region] = ()) -> np.ndarray:
+    def overlay(self, image: ImageInput | None = None, regions: Iterable[Region] = ()) -> np.ndarray:
         """The image with its density drawn on top.
 
         Args:
-            image: the image that was counted, as it was given to `Counter.count`.
+            image: the image that was counted, as it was given to `Counter.count`. None reads the file at `path`.
             regions: the regions that it was counted in, to draw them too.
 
         Returns:
             uint8 (H,W,3) RGB.
+
+        Raises:
+            ValueError: the image cannot be read, or is None and was not a file; one line.
         """
+        if image is None:
+            if self.path is None or self.time is not None:
+                raise ValueError("the counted image is not a file; give it to overlay, as result.overlay(image)")
+            image = self.path
         from headcount.io.video import Frame
         from headcount.visualization.heatmap import overlay
 
@@ -121,3 +143,14 @@ class CountResult:
 def number(value: float) -> float | None:
     """A number rounded for JSON; None for nan."""
     return None if math.isnan(value) else round(value, 2)
+
+
+def to_dataframe(results: Iterable[CountResult]) -> DataFrame:
+    """Results as a pandas DataFrame, a row for each, with the columns of `CountResult.to_dict`.
+
+    Raises:
+        ModuleNotFoundError: pandas is not installed; headcount does not install it.
+    """
+    from pandas import DataFrame
+
+    return DataFrame([result.to_dict() for result in results])

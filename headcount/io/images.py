@@ -78,8 +78,8 @@ def as_image(image: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Convert anything that holds an image to uint8 (H,W,3) RGB.
 
     Args:
-        image: A path, the content of a file, a Pillow image, or an array. Arrays are uint8 or uint16, of shape (H,W),
-            (H,W,1), (H,W,3) RGB or (H,W,4) RGBA.
+        image: A path, a file that is open for reading bytes, the content of a file, a Pillow image, or an array.
+            Arrays are uint8 or uint16, of shape (H,W), (H,W,1), (H,W,3) RGB or (H,W,4) RGBA.
         max_pixels: The largest file to decode, in pixels.
 
     Returns:
@@ -90,6 +90,12 @@ def as_image(image: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """
     if isinstance(image, (str, os.PathLike, bytes, bytearray, memoryview)):
         return read_image(image, max_pixels)
+    if callable(read := getattr(image, "read", None)):
+        if not isinstance(content := read(), bytes):
+            raise MediaError("open file: gives text; open it for bytes, as open(path, 'rb')")
+        return read_image(content, max_pixels)
+    if isinstance(image, Iterable) and not hasattr(image, "__array__"):
+        raise MediaError(f"{type(image).__name__}: is not one image; give each to count, or all to count_many")
     if "PIL.Image" in sys.modules and isinstance(image, sys.modules["PIL.Image"].Image):
         try:
             return _pixels(image)
@@ -97,6 +103,8 @@ def as_image(image: ImageLike, max_pixels: int = MAX_PIXELS) -> np.ndarray:
             raise MediaError(f"Pillow image: cannot be converted ({single_line(error)}); convert it to RGB") from error
     array = np.asarray(image)
     shape = array.shape
+    if array.dtype == object:
+        raise MediaError(f"{type(image).__name__}: is not an image; give a path, bytes, a Pillow image or an array")
     if array.dtype == np.uint16:
         array = (array >> 8).astype(np.uint8)
     if array.dtype != np.uint8:
@@ -171,6 +179,14 @@ def write_image(path: str | Path, rgb: np.ndarray) -> None:
         raise MediaError(
             f"{path}: cannot be written ({single_line(error)}); check the folder and the image size"
         ) from error
+
+
+def encode_png(image: np.ndarray) -> bytes:
+    """A PNG file of a uint8 image, (H,W,3) RGB or (H,W,4) RGBA."""
+    import cv2
+
+    order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
+    return cv2.imencode(".png", cv2.cvtColor(image, order), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
 
 
 def check_file(path: str | os.PathLike, kind: str) -> None:

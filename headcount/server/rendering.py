@@ -7,6 +7,7 @@ import base64
 import numpy as np
 
 from headcount.inference.result import CountResult
+from headcount.io.images import encode_png
 from headcount.server.types import JsonObject
 
 MASK_COLOR = (124, 58, 237)  # violet, RGB
@@ -28,11 +29,3 @@ def density_layers(result: CountResult) -> JsonObject:
 
 def data_url(rgba: np.ndarray) -> str:
     return "data:image/png;base64," + base64.b64encode(encode_png(rgba)).decode()
-
-
-def encode_png(image: np.ndarray) -> bytes:
-    """A PNG file of a uint8 image, (H,W,3) RGB or (H,W,4) RGBA."""
-    import cv2
-
-    order = cv2.COLOR_RGBA2BGRA if image.shape[2] == 4 else cv2.COLOR_RGB2BGR
-    return cv2.imencode(".png", cv2.cvtColor(image, order), [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()

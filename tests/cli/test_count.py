@@ -12,9 +12,11 @@ import time
 import numpy as np
 import pytest
 from helpers import tiny_onnx
+from matplotlib.figure import Figure
 from PIL import Image
 
 from headcount.cli import main
+from headcount.cli.chart import Series, write_chart
 from headcount.datasets import readers
 from headcount.io.video import read_frames
 from headcount.io.video_writer import write_video
@@ -155,6 +157,22 @@ def test_a_video_gives_one_row_per_interval(run, clip, tmp_path):
     frames = list(read_frames(drawn))
     assert len(frames) == 4 and frames[0].image.shape == (64, 96, 3) and frames[1].time == pytest.approx(0.5, abs=0.01)
     assert Image.open(chart).size == (1080, 540)
+
+
+def test_the_chart_has_a_title_a_band_and_the_smoothed_counts(tmp_path, monkeypatch):
+    clip = Series("folder/clip.mp4")
+    for i in range(4):
+        clip.add(60.0 * i, 10 + i, (8, 14), smoothed=10 + i / 2)
+    part = Series("folder/clip.mp4 left", [0, 180], [3, 4])
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+    write_chart(tmp_path / "chart.png", [clip, part])
+    [axes] = figures[0].axes
+    names = axes.get_legend_handles_labels()[1]
+    assert axes.get_title() == "People in clip.mp4" and axes.get_xlabel() == "time (minutes:seconds)"
+    assert sorted(name.removeprefix("folder/clip.mp4") for name in names) == ["", " left", ", interval", ", smoothed"]
+    smoothed = next(line for line in axes.lines if line.get_label().endswith("smoothed"))
+    assert list(smoothed.get_ydata()) == clip.smoothed
 
 
 def test_a_region_outside_a_video_fails_each_frame_without_a_traceback(run, clip, tmp_path):

@@ -1,4 +1,9 @@
+import io
 import math
+import re
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -48,11 +53,50 @@ def test_every_kind_of_input_gives_the_same_result(white, tmp_path):
     image = tiny_onnx.dots(9)
     path = tmp_path / "nine.png"
     Image.fromarray(image).save(path)
-    inputs = [path, str(path), path.read_bytes(), Image.open(path), image, image[:, :, 0], Frame(0, 0.0, image)]
+    as_bytes, as_file = path.read_bytes(), io.BytesIO(path.read_bytes())
+    inputs = [path, str(path), as_bytes, as_file, Image.open(path), image, image[:, :, 0], Frame(0, 0.0, image)]
     results = list(white.count_many(inputs))
     assert [r.error for r in results] == [None] * len(inputs)
     assert all(isinstance(r, CountResult) and r.count == pytest.approx(9, rel=1e-5) for r in results)
     assert all(np.array_equal(r.density, results[0].density) for r in results)
+
+
+def test_a_result_is_one_line_and_a_picture_in_a_notebook(white, tmp_path):
+    path = tmp_path / "nine.png"
+    Image.fromarray(tiny_onnx.dots(9)).save(path)
+    result = white.count(path)
+    size = f"{result.width}x{result.height}"
+    assert repr(result) == f"CountResult({str(path)!r}, 9.0 people, {size}, 'white')"
+    assert repr(replace(result, path=None, low=7.2, high=11.9)) == f"CountResult(9.0 people (7-12), {size}, 'white')"
+    [failed] = white.count_many([tmp_path / "none.png"])
+    assert "\n" not in repr(failed) and "no such file" in repr(failed) and failed._repr_png_() is None
+    for one in (result, replace(result, path=None)):
+        assert Image.open(io.BytesIO(one._repr_png_())).size == (result.width, result.height)
+    assert np.array_equal(result.overlay(), result.overlay(path))
+    with pytest.raises(ValueError, match=r"give it to overlay, as result\.overlay\(image\)"):
+        replace(result, path=None).overlay()
+
+
+def test_results_become_a_table(white, monkeypatch):
+    class DataFrame(list):
+        columns = property(lambda self: list(self[0]))
+
+    monkeypatch.setitem(sys.modules, "pandas", SimpleNamespace(DataFrame=DataFrame))
+    table = headcount.to_dataframe(white.count_many([tiny_onnx.dots(n) for n in (3, 5)]))
+    assert [row["count"] for row in table] == [3, 5] and "height" in table.columns
+
+
+@pytest.mark.parametrize(
+    ("image", "says"),
+    [
+        (["a.jpg", "b.jpg"], "list: is not one image; give each to count, or all to count_many"),
+        (None, "NoneType: is not an image; give a path, bytes, a Pillow image or an array"),
+        (io.StringIO("a.jpg"), "open file: gives text; open it for bytes, as open(path, 'rb')"),
+    ],
+)
+def test_what_is_not_an_image_is_named(white, image, says):
+    with pytest.raises(ValueError, match=re.escape(says)):
+        white.count(image)
 
 
 def test_a_bad_input_never_loses_the_others(white, tmp_path):
@@ -172,7 +216,8 @@ def test_small_images_are_enlarged_to_the_models_min_side(folder):
 
 
 def test_the_public_names():
-    assert {"load", "Counter", "CountResult", "train", "evaluate", "export", "finetune"} == set(headcount.__all__)
+    names = {"load", "Counter", "CountResult", "train", "evaluate", "export", "finetune", "to_dataframe"}
+    assert names == set(headcount.__all__)
     assert headcount.Counter is Counter and set(headcount.__all__) <= set(dir(headcount))
     with pytest.raises(AttributeError, match="nothing"):
         _ = headcount.nothing

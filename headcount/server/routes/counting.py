@@ -14,8 +14,9 @@ from starlette.concurrency import run_in_threadpool
 from headcount import __version__
 from headcount.geometry import MAX_SCALE, MIN_SCALE
 from headcount.inference.result import CountResult
+from headcount.io.images import encode_png
 from headcount.regions.region import Region
-from headcount.server.rendering import density_layers, encode_png
+from headcount.server.rendering import density_layers
 from headcount.server.routes.dependencies import ServiceDependency
 from headcount.server.service import API_KEY_VARIABLE
 from headcount.server.types import JsonObject
@@ -36,8 +37,12 @@ class Options(BaseModel, extra="forbid"):
     points: Annotated[bool, Query(description="include estimated head positions")] = False
     scale: Annotated[
         float | None,
-        Query(ge=MIN_SCALE, le=MAX_SCALE, description="resize the image by this factor; by default, large photos are"
-        " counted at the scale that finds most of the people"),
+        Query(
+            ge=MIN_SCALE,
+            le=MAX_SCALE,
+            description="resize the image by this factor; by default, large photos are"
+            " counted at the scale that finds most of the people",
+        ),
     ] = None
 
 

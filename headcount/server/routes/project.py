@@ -10,9 +10,8 @@ from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
 from headcount.datasets.annotation_project import Project
-from headcount.io.images import image_size, read_image
+from headcount.io.images import encode_png, image_size, read_image
 from headcount.server.errors import ApiError
-from headcount.server.rendering import encode_png
 from headcount.server.routes.counting import rounded_points
 from headcount.server.routes.dependencies import ServiceDependency
 from headcount.server.service import Service
