@@ -10,14 +10,17 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 MIN_SCALE, MAX_SCALE = 0.05, 8.0  # factors by which an image may be resized, per side
+MAX_ENLARGED = 16_000_000  # pixels that a small image may be enlarged to
 
 
 def enlargement(height: int, width: int, min_side: int) -> float:
     """Return the scale that brings the short side to `min_side` pixels: 1 if it is longer, at most MAX_SCALE.
 
-    Without a limit, a strip one pixel high would be enlarged to a wall of noise.
+    Without that limit, a strip one pixel high would be enlarged to a wall of noise. A long strip is enlarged less, to
+    MAX_ENLARGED pixels in all.
     """
-    return max(1.0, min(min_side / min(height, width), MAX_SCALE))
+    fits = (MAX_ENLARGED / (height * width)) ** 0.5
+    return max(1.0, min(min_side / min(height, width), MAX_SCALE, fits))
 
 
 def enlarge_to(image: np.ndarray, min_side: int) -> np.ndarray:

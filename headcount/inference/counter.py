@@ -25,7 +25,7 @@ from headcount.inference.prefetch import prefetch
 from headcount.inference.pretrained import find_model
 from headcount.inference.reliability import interval, larger_than_known, smaller_than_known
 from headcount.inference.result import CountResult, ImageInput
-from headcount.inference.scale import VideoScale, finds_more, scales
+from headcount.inference.scale import VideoScale, check_pixels, finds_more, scales
 from headcount.io.files import single_line
 from headcount.io.images import MAX_PIXELS, as_image
 from headcount.io.video import Frame, probe, read_frames
@@ -67,7 +67,7 @@ class Counter:
         engine: runs the model.
         max_tile: images with more pixels are cut into windows of at most this many. None is the largest window that
             keeps the process below 1.5 GB.
-        max_pixels: files with more pixels are refused before they are decoded.
+        max_pixels: files with more pixels are refused before they are decoded, and scales that give more.
     """
 
     engine: Engine
@@ -207,6 +207,7 @@ class Counter:
         pixels = as_image(image.image if isinstance(image, Frame) else image, self.max_pixels)  # (H,W,3)
         began = time.perf_counter()
         height, width = pixels.shape[:2]
+        check_pixels(height, width, scale, self.max_pixels)
         roi_mask = None if roi is None else polygon_mask(roi, height, width)
         first, *finer = scales(height, width) if scale is None else (scale,)
         model_input = self.model_input(pixels, roi_mask, first)

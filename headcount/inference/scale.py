@@ -9,6 +9,7 @@ cost at most a third of the last one.
 from __future__ import annotations
 
 from headcount.geometry import MIN_SCALE
+from headcount.io.images import MediaError
 
 ORDINARY = 1_500_000  # pixels; images up to here are counted as they are, like those of the training sets
 FIRST = 700_000  # pixels of a large photo's first count, the size of a training image
@@ -38,6 +39,27 @@ def scales(height: int, width: int) -> tuple[float, ...]:
         tried.append(scale)
         scale *= STEP
     return (*tried, 1.0)
+
+
+def check_pixels(height: int, width: int, scale: float | None, most: float) -> None:
+    """Refuse an image that takes too many pixels at the scale it is to be counted at, which may enlarge it.
+
+    Args:
+        height: Height of the image in pixels.
+        width: Width of the image in pixels.
+        scale: As in `Counter.count`.
+        most: Pixels that an image may have.
+
+    Raises:
+        MediaError: If the resized image has more.
+    """
+    if scale is None or scale <= 1 or height * width * scale**2 <= most:
+        return
+    megapixels = height * width * scale**2 / 1e6
+    raise MediaError(
+        f"{width}x{height} at scale {scale:g} is {megapixels:.4g} megapixels, over the limit of {most / 1e6:.4g};"
+        " use a smaller scale"
+    )
 
 
 def finds_more(people: float, finer: float) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ KEYS = ("name", "polygon", "units", "max", "area", "ground")  # in GeoJSON, all 
 UNITS = ("pixels", "fractions")
 PLANES = ("image", "metres")
 MAX_FILE_BYTES = 5_000_000  # outlines drawn by hand take a thousandth of it
+MAX_NAME_LENGTH = 200  # characters
 MIN_GROUND_POINTS, MAX_GROUND_POINTS = 4, 20
 
 
@@ -113,12 +115,16 @@ def read_regions(path: str | Path) -> list[Region]:
         raise RegionError(f"{path}: {error}") from None
 
 
-def parse_regions(content: bytes, stem: str = "region") -> list[Region]:
+def parse_regions(
+    content: bytes, stem: str = "region", most: int | None = None, most_corners: int | None = None
+) -> list[Region]:
     """Read regions from the content of a file, as `read_regions` does.
 
     Args:
         content: The content of the file.
         stem: The name of a bare geometry.
+        most: How many regions there may be; None sets no limit.
+        most_corners: How many corners they may have in all.
 
     Returns:
         The regions.
@@ -127,12 +133,24 @@ def parse_regions(content: bytes, stem: str = "region") -> list[Region]:
         RegionError: As `read_regions`, but without the file's name.
     """
     entries = split_file(load_json(content), stem)
+    check_amount(entries, most, most_corners)
     regions = [parse_region(number, *entry) for number, entry in enumerate(entries, 1)]
-    names = [region.name for region in regions]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RegionError(f'two regions are named "{twice}"; give each a different name')
+    [(name, times)] = Counter(region.name for region in regions).most_common(1)
+    if times > 1:
+        raise RegionError(f'two regions are named "{name}"; give each a different name')
     return regions
+
+
+def check_amount(entries: Sequence[tuple[Json, object]], most: int | None, most_corners: int | None) -> None:
+    """Raise RegionError if there are more regions, or more corners in all, than are allowed."""
+    if most is not None and len(entries) > most:
+        raise RegionError(f"{len(entries):,} regions; at most {most:,} are counted at once")
+    if most_corners is None:
+        return
+    outlines = [geometry.get("coordinates") for geometry, _ in entries if isinstance(geometry, dict)]
+    corners = sum(1 for outline in outlines for _ in leaves(outline)) // 2
+    if corners > most_corners:
+        raise RegionError(f"the regions have {corners:,} corners, more than {most_corners:,}; simplify the outlines")
 
 
 def load_json(content: bytes) -> Json:
@@ -276,8 +294,9 @@ def join_keys(keys: set[str]) -> str:
 
 def check_name(name: object) -> str:
     """Return the name, or raise RegionError if it cannot be printed on one line."""
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
-        raise RegionError(f"a region's name is {brief(name)}; give it printable text on one line")
+    if not isinstance(name, str) or not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LENGTH:
+        text = f"printable text on one line of at most {MAX_NAME_LENGTH} characters"
+        raise RegionError(f"a region's name is {brief(name)}; give it {text}")
     return name
 
 

@@ -9,6 +9,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from headcount.inference.result import CountResult
 
+METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS")
 MULTIPROCESS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"  # environment variable: where several processes add up their figures
 
 
@@ -41,7 +42,9 @@ class Metrics:
         self.people.inc(max(result.count, 0.0))
 
     def record_response(self, method: str, path: str, status: int, seconds: float) -> None:
-        """Add one response. `path` is the route's template, so that clients cannot create new series."""
+        """Add one response. Clients cannot create new series: `path` is the route's template, and any method but
+        METHODS counts as "other"."""
+        method = method if method in METHODS else "other"
         self.requests.labels(method, path, status).inc()
         self.latency.labels(path).observe(seconds)
         if status >= 400:

@@ -17,7 +17,8 @@ from headcount.datasets.annotation_project import Project
 from headcount.inference.counter import Counter, load
 from headcount.inference.pretrained import WEIGHTS, find_model
 from headcount.inference.result import CountResult
-from headcount.io.images import image_size
+from headcount.inference.scale import check_pixels
+from headcount.io.images import MediaError, image_size
 from headcount.regions.region import Region
 from headcount.server.counting_queue import CountingQueue
 from headcount.server.errors import ApiError
@@ -175,12 +176,17 @@ class Service:
             ValueError: the image or a region cannot be used.
         """
         counter = await run_in_threadpool(self.models.get, model)
-        self.check_size(body)
+        await run_in_threadpool(self.check_size, body, scale)
         result = await self.wait_for(request, self.queue.submit(counter, body, regions, scale))
         self.metrics.record_result(result)
         return result
 
-    def check_size(self, body: bytes) -> None:
+    def check_size(self, body: bytes, scale: float | None) -> None:
+        """Refuse an image by its header, before it waits and is decoded. Not for the event loop: headers can be long.
+
+        Raises:
+            ApiError: the image has more pixels than this server takes, or would have after resizing.
+        """
         width, height = image_size(body)
         if width * height > self.settings.max_pixels:
             raise ApiError(
@@ -188,6 +194,10 @@ class Service:
                 f"the image has {width}x{height} pixels, {width * height / 1e6:.4g} megapixels; this server's limit is"
                 f" {self.settings.max_megapixels:g}; resize it",
             )
+        try:
+            check_pixels(height, width, scale, self.settings.max_pixels)
+        except MediaError as error:
+            raise ApiError(413, str(error)) from None
 
     async def wait_for(self, request: Request, future: Future[CountResult]) -> CountResult:
         """The future's result. If the deadline passes or the client disconnects first, the future is cancelled.

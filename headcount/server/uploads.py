@@ -17,6 +17,7 @@ from headcount.server.types import JsonObject
 
 CHUNK_BYTES = 1 << 20
 MAX_FIELD_BYTES = 2_000_000  # of a form field, such as the regions
+MAX_REGIONS, MAX_CORNERS = 200, 5_000  # of a request; ten times what people draw, and counted in a second
 
 
 @dataclass(frozen=True)
@@ -33,9 +34,12 @@ class Upload:
     name: str = "video"
     regions_text: str | None = None
 
-    def regions(self) -> tuple[Region, ...]:
-        """Raises RegionError for regions that cannot be used."""
-        return tuple(parse_regions(self.regions_text.encode())) if self.regions_text else ()
+    async def regions(self) -> tuple[Region, ...]:
+        """Parse the regions, outside the event loop. Raises RegionError for regions that cannot be used."""
+        if not self.regions_text:
+            return ()
+        content = self.regions_text.encode()
+        return tuple(await run_in_threadpool(parse_regions, content, most=MAX_REGIONS, most_corners=MAX_CORNERS))
 
 
 @contextlib.asynccontextmanager
@@ -65,13 +69,13 @@ async def read_upload(request: Request) -> tuple[bytes, tuple[Region, ...]]:
     """The file and the regions of a request body."""
     async with open_upload(request) as upload:
         body = b"".join([chunk async for chunk in upload.chunks])
-        return body, upload.regions()
+        return body, await upload.regions()
 
 
 async def save_upload(request: Request, target: Path) -> Upload:
     """Write the file of a request body to `target`, if its regions are valid. The chunks are then used up."""
     async with open_upload(request) as upload:
-        upload.regions()
+        await upload.regions()
         with open(target, "wb") as stream:
             async for chunk in upload.chunks:
                 await run_in_threadpool(stream.write, chunk)

@@ -1,0 +1,97 @@
+"""Requests that stopped the server once, small: each is refused or answered, and the next photo is counted."""
+
+import io
+import json
+import math
+import threading
+import time
+
+import numpy as np
+import pytest
+from helpers.serving import image_file, serving
+from PIL import Image
+
+from headcount.geometry import MAX_ENLARGED, enlarge_to, enlargement
+from headcount.regions.region import RegionError, parse_regions
+from headcount.server.uploads import MAX_CORNERS, MAX_REGIONS
+
+
+@pytest.fixture(scope="module")
+def client(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("server")) as (client, _):
+        yield client
+
+
+def refusal(client, path, **sent):
+    """The status and the line of a refused request, after which an honest photo is counted."""
+    answer = client.post(path, **sent)
+    assert answer.status_code >= 400 and set(answer.json()) == {"error"}
+    assert "\n" not in answer.json()["error"] and len(answer.json()["error"]) < 300
+    assert client.post("/v1/count", content=image_file(7)).status_code == 200
+    return answer.status_code, answer.json()["error"]
+
+
+def rectangle(name, corners=4):
+    """A region with many corners that do not cross."""
+    angles = np.linspace(0, 2 * math.pi, corners, endpoint=False)
+    return {"name": name, "polygon": np.round(30 + 20 * np.column_stack([np.cos(angles), np.sin(angles)]), 6).tolist()}
+
+
+def form(*regions):
+    return {"files": {"file": ("a.png", image_file(7))}, "data": {"regions": json.dumps({"regions": list(regions)})}}
+
+
+def test_a_strip_is_not_enlarged_to_gigapixels(client):
+    """97 kB of PNG, 1,000,000 x 100: enlarged to a short side of 448 pixels, it was 2 gigapixels and 6 GB."""
+    assert enlargement(100, 1_000_000, 448) == 1
+    assert 1_000_000 * 10 * enlargement(10, 1_000_000, 448) ** 2 <= MAX_ENLARGED * 1.01
+    assert enlarge_to(np.zeros((10, 200_000, 3), np.uint8), 448).size <= 3 * MAX_ENLARGED * 1.01
+    assert enlargement(300, 400, 448) == pytest.approx(448 / 300), "photos are enlarged as before"
+    assert client.post("/v1/count", content=image_file(0, 200_000, 50)).status_code == 200
+
+
+def test_a_scale_counts_against_the_limit_of_pixels(client):
+    photo = io.BytesIO()
+    Image.new("L", (3000, 2000)).save(photo, "PNG")
+    status, line = refusal(client, "/v1/count?scale=8", content=photo.getvalue())
+    assert status == 413 and "3000x2000 at scale 8 is 384 megapixels" in line and "smaller scale" in line
+
+
+def test_methods_do_not_become_series_without_end(client):
+    before = len(client.get("/metrics").text)
+    for i in range(50):
+        client.request(f"METHOD{i}", "/healthz")
+    text = client.get("/metrics").text
+    assert "METHOD" not in text and 'method="other"' in text and len(text) < before + 4000
+
+
+def test_regions_are_limited_in_number_corners_and_names(client):
+    status, line = refusal(client, "/v1/count", **form(*(rectangle(f"r{i}") for i in range(MAX_REGIONS + 1))))
+    assert status == 422 and line.startswith("201 regions; at most 200")
+    status, line = refusal(client, "/v1/count", **form(rectangle("comb", MAX_CORNERS + 1)))
+    assert status == 422 and line.startswith("the regions have 5,001 corners, more than 5,000; simplify")
+    status, line = refusal(client, "/v1/count", **form(rectangle("x" * 100_000)))
+    assert status == 422 and "at most 200 characters" in line
+    assert client.post("/v1/count", **form(rectangle("all", MAX_CORNERS))).status_code == 200
+
+
+def test_two_regions_of_one_name_are_found_in_linear_time():
+    """40,000 regions, the last two of one name, stopped the event loop for 43 seconds."""
+    square = [[0, 0], [9, 0], [9, 9]]
+    many = [{"name": f"r{i}", "polygon": square} for i in range(3000)]
+    many.append(many[-1])
+    with pytest.raises(RegionError, match='two regions are named "r2999"'):
+        parse_regions(json.dumps({"regions": many}).encode())
+
+
+def test_the_loop_answers_while_regions_and_headers_are_parsed(client):
+    """Both are parsed in threads: a self-intersecting outline of 5,000 corners, an image header of 40 MB."""
+    header = b"\xff\xd8" + (b"\xff\xe5\xff\xff" + bytes(65_533)) * 300  # empty APP5 segments
+    slow = threading.Thread(target=client.post, args=("/v1/count",), kwargs={"content": header})
+    slow.start()
+    times = []
+    while slow.is_alive():
+        began = time.monotonic()
+        assert client.get("/healthz").status_code == 200
+        times.append(time.monotonic() - began)
+    assert times
