@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from headcount.cli.app import COUNTING, DATA, app
-from headcount.cli.messages import print_message, usage_errors
-from headcount.cli.options import EngineName, Precision, Repeatable
+from headcount.cli.messages import UsageError, print_message, usage_errors
+from headcount.cli.options import EngineName, Flag, Precision, Repeatable
 
 if TYPE_CHECKING:
     from headcount.server.service import ServeSettings
@@ -33,10 +33,12 @@ def serve(
     deadline: float = 30,
     waiting: int = 0,
     keep: float = 24,
+    no_key: Flag = False,
 ) -> int:
     """Serve a web page and an HTTP API that count people in photos and videos.
 
-    If the environment variable HEADCOUNT_API_KEY is set, clients must send this key.
+    If the environment variable HEADCOUNT_API_KEY is set, clients must send this key. A server that other machines can
+    reach needs a key, or --no-key.
 
     Args:
         host: Address to listen on. 0.0.0.0 listens on all networks of this machine.
@@ -58,6 +60,7 @@ def serve(
             batches of the engine.
         keep: Hours for which the counts of a video are kept. Videos are deleted once counted, and photos are never
             written to disk.
+        no_key: Serve other machines without a key. Anyone who can reach the port can then use the server.
     """
     from headcount.server.service import API_KEY_VARIABLE, LOOPBACK, ServeSettings, state_folder
 
@@ -78,6 +81,11 @@ def serve(
         keep_hours=keep,
     )
     if not local and not os.environ.get(API_KEY_VARIABLE):
+        if not no_key:
+            raise UsageError(
+                f"--host {host}: anyone who can reach this port could use it; set {API_KEY_VARIABLE} to require a key,"
+                " or say --no-key"
+            )
         print_message(f"anyone who can reach this port can use it; set {API_KEY_VARIABLE} to require a key")
     return run_server(settings, host, port, workers)
 

@@ -24,6 +24,8 @@ from headcount.server.routes import counting, health, project, videos
 from headcount.server.service import ServeSettings, Service
 
 SETTINGS_VARIABLE = "HEADCOUNT_SERVE"  # environment variable: the settings as JSON, for the processes of --workers
+MAX_CONNECTIONS = 512  # open at once, in each process; further ones are answered with 503
+MAX_HEADER_BYTES = 65_536
 BACKLOG = 256  # connections that wait to be accepted
 
 
@@ -101,6 +103,8 @@ def serve(
         timeout_keep_alive=10,
         timeout_graceful_shutdown=30,
         backlog=BACKLOG,
+        limit_concurrency=MAX_CONNECTIONS,
+        h11_max_incomplete_event_size=MAX_HEADER_BYTES,
     )
     with listen(host, port) as listener:
         if on_ready:

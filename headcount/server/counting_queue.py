@@ -119,7 +119,9 @@ class CountingQueue:
         self.decoder.submit(self.decode, counter, image, regions, scale, future)
         return future
 
-    def submit_frame(self, counter: Counter, frame: np.ndarray, regions: tuple[Region, ...]) -> Future[CountResult]:
+    def submit_frame(
+        self, counter: Counter, frame: np.ndarray, regions: tuple[Region, ...], scale: float | None
+    ) -> Future[CountResult]:
         """Queue a video frame, uint8 (H,W,3), even if the queue is full: a video has one frame here at a time.
 
         Raises:
@@ -127,7 +129,7 @@ class CountingQueue:
         """
         self.check_open()
         future: Future[CountResult] = Future()
-        self.decoder.submit(self.decode, counter, frame, regions, 1.0, future)
+        self.decoder.submit(self.decode, counter, frame, regions, scale, future)
         return future
 
     def check_open(self) -> None:

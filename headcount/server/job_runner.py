@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from headcount.inference.result import CountResult, Row
+from headcount.inference.scale import VideoScale
 from headcount.io.files import single_line
 from headcount.io.frames import Frame, parse_every
 from headcount.io.images import MediaError
@@ -21,11 +22,12 @@ from headcount.regions.region import Region, parse_regions
 from headcount.server.job_store import JobStore, VideoJob
 
 log = logging.getLogger("headcount")
-CountFrame = Callable[[np.ndarray, tuple[Region, ...], str], CountResult]  # uint8 (H,W,3), regions, name of the model
+# A frame, uint8 (H,W,3), its regions, the name of the model, and the scale as in `Counter.count`.
+CountFrame = Callable[[np.ndarray, tuple[Region, ...], str, float | None], CountResult]
 HEARTBEAT_SECONDS = 2.0
 POLL_SECONDS = 0.5  # between looks for a job
 RETRY_SECONDS = 5.0  # after trouble with the database
-ROW_FIELDS = ("time", "count", "low", "high", "warning", "regions")
+ROW_FIELDS = ("time", "count", "low", "high", "scale", "warning", "regions")
 
 
 class JobCancelled(Exception):
@@ -122,7 +124,7 @@ class JobRunner:
             JobCancelled: this process must stop counting the job.
         """
         regions = tuple(parse_regions(job.regions.encode())) if job.regions else ()
-        number = 0
+        video, number = self.video_scale(job), 0
         try:
             every = parse_every(job.every)
             frames = file_frames(job.file, every, untrusted=True, on_packet=self.check_cancelled)
@@ -133,14 +135,22 @@ class JobRunner:
                         limit = f"this server's limit of {self.max_seconds:g} seconds"
                         return number, f"{job.name}: lasts longer than {limit}; shorten it"
                     if number > job.frames:  # the others were counted before a restart
-                        row = self.count_row(frame, regions, job.model)
+                        row = self.count_row(frame, regions, job.model, video)
                         if not self.store.append(job.id, number - 1, row):
                             raise JobCancelled
         except MediaError as error:  # the video is cut short; the rows until there are kept
             return number, str(error).replace(job.file, job.name)
         return number, None
 
-    def count_row(self, frame: Frame, regions: tuple[Region, ...], model: str) -> Row:
-        result = replace(self.count_frame(frame.image, regions, model), time=frame.time)
+    def video_scale(self, job: VideoJob) -> VideoScale:
+        """The scale that the frames before a restart were counted at."""
+        video = VideoScale(None)
+        for row in self.store.rows(job.id):
+            video.observe(row["count"], row.get("scale", 1.0))
+        return video
+
+    def count_row(self, frame: Frame, regions: tuple[Region, ...], model: str, video: VideoScale) -> Row:
+        result = replace(self.count_frame(frame.image, regions, model, video.scale), time=frame.time)
+        video.observe(result.count, result.scale)
         row = result.to_dict()
         return {name: row[name] for name in ROW_FIELDS if name in row}

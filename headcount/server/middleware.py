@@ -24,12 +24,14 @@ log = logging.getLogger("headcount")
 MAX_UPLOADS = 16  # request bodies that are received at the same time
 MAX_DRAINED_BYTES = 2_000_000  # of a refused request's body, received before the response is sent
 RECEIVE_TIMEOUT = 30.0  # seconds without data before a request body is abandoned
+MIN_BYTES_PER_SECOND = 4_000  # of a body that has taken longer than that; slower ones would hold an upload for ever
 BODY_METHODS = ("POST", "PUT")
 PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/openapi.json")  # served without a key
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
+    "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": (
         "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:; "
         "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -139,21 +141,33 @@ class ResponseSender:
 
 
 class LimitedBody:
-    """An ASGI `receive` that raises ApiError if the body exceeds `limit` bytes or stops arriving."""
+    """An ASGI `receive` that raises ApiError if the body exceeds `limit` bytes, stops arriving or arrives too slowly.
+
+    Attributes:
+        bytes_left: how much more may come.
+        complete: whether all has come, or no more is taken.
+        seconds: spent waiting for it.
+    """
 
     def __init__(self, receive: Receive, limit: int):
         self.receive, self.limit = receive, limit
         self.bytes_left = limit
         self.complete = False
+        self.seconds = 0.0
 
     async def __call__(self) -> Message:
         if self.complete:  # the only message left is the disconnect, which may take any time
             return await self.receive()
+        started_at = time.monotonic()
         try:
             message = await asyncio.wait_for(self.receive(), RECEIVE_TIMEOUT)
         except TimeoutError:
             self.complete = True
             raise ApiError(408, "timed out waiting for the request body", {"Connection": "close"}) from None
+        self.seconds += time.monotonic() - started_at
+        if self.seconds > RECEIVE_TIMEOUT and self.limit - self.bytes_left < MIN_BYTES_PER_SECOND * self.seconds:
+            self.complete = True
+            raise ApiError(408, "the request body arrives too slowly", {"Connection": "close"})
         self.bytes_left -= len(message.get("body", b""))
         self.complete = not message.get("more_body", False)
         if self.bytes_left < 0:
@@ -182,7 +196,9 @@ def check_host(scope: Scope, allowed_hosts: tuple[str, ...]) -> None:
     host, origin = header(scope, "host") or "", header(scope, "origin")
     if allowed_hosts and without_port(host) not in allowed_hosts:
         raise ApiError(403, "host not allowed; start the server with --allow-host NAME")
-    if origin is not None and origin.split("://")[-1] != host:
+    # Browsers send no Origin with what a page merely embeds, such as images, but they say where it comes from.
+    embedded = header(scope, "sec-fetch-site") == "cross-site" and header(scope, "sec-fetch-mode") != "navigate"
+    if embedded or (origin is not None and origin.split("://")[-1] != host):
         raise ApiError(403, "cross-site requests are not allowed")
 
 
@@ -191,8 +207,8 @@ def check_key(scope: Scope) -> None:
     key = os.environ.get(API_KEY_VARIABLE)
     if scope["path"] in PUBLIC_PATHS or not key:
         return
-    given = header(scope, "authorization") or ""
-    if not secrets.compare_digest(given.encode(), f"Bearer {key}".encode()):
+    scheme, _, given = (header(scope, "authorization") or "").partition(" ")
+    if scheme.lower() != "bearer" or not secrets.compare_digest(given.encode(), key.encode()):
         reason = "missing or wrong key; send the header Authorization: Bearer KEY"
         raise ApiError(401, reason, {"WWW-Authenticate": "Bearer"})
 

@@ -159,9 +159,11 @@ class Service:
     def ready(self) -> bool:
         return self.queue.alive and self.runner.alive
 
-    def count_frame(self, frame: np.ndarray, regions: tuple[Region, ...], model: str) -> CountResult:
+    def count_frame(
+        self, frame: np.ndarray, regions: tuple[Region, ...], model: str, scale: float | None
+    ) -> CountResult:
         """Count one frame of a video; waits for the result."""
-        result = self.queue.submit_frame(self.models.get(model), frame, regions).result()
+        result = self.queue.submit_frame(self.models.get(model), frame, regions, scale).result()
         self.metrics.record_result(result)
         return result
 

@@ -1,8 +1,13 @@
 """Requests that stopped the server once, small: each is refused or answered, and the next photo is counted."""
 
+import contextlib
 import io
 import json
 import math
+import os
+import socket
+import subprocess
+import sys
 import threading
 import time
 
@@ -13,6 +18,7 @@ from PIL import Image
 
 from headcount.geometry import MAX_ENLARGED, enlarge_to, enlargement
 from headcount.regions.region import RegionError, parse_regions
+from headcount.server.service import API_KEY_VARIABLE
 from headcount.server.uploads import MAX_CORNERS, MAX_REGIONS
 
 
@@ -95,3 +101,33 @@ def test_the_loop_answers_while_regions_and_headers_are_parsed(client):
         assert client.get("/healthz").status_code == 200
         times.append(time.monotonic() - began)
     assert times
+
+
+def test_pages_of_other_sites_cannot_embed_what_the_server_has(client):
+    embedded = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "no-cors"}
+    assert client.get("/v1/models", headers=embedded).status_code == 403
+    assert client.get("/", headers={**embedded, "Sec-Fetch-Mode": "navigate"}).status_code == 200, "a link to the page"
+    own = client.get("/v1/models", headers={"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "cors"})
+    assert own.status_code == 200 and own.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+def test_a_body_that_drips_does_not_hold_an_upload(tmp_path, monkeypatch):
+    monkeypatch.setattr("headcount.server.middleware.RECEIVE_TIMEOUT", 0.5)
+    with serving(tmp_path) as (client, _), socket.create_connection(("127.0.0.1", client.base_url.port)) as slow:
+        slow.sendall(b"POST /v1/video HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n\r\n")
+        slow.settimeout(0.1)
+        answer = b""
+        for _ in range(50):
+            slow.sendall(b"x")
+            with contextlib.suppress(TimeoutError):
+                answer = slow.recv(4096)
+                break
+        assert answer.startswith(b"HTTP/1.1 408") and b"too slowly" in answer
+
+
+def test_other_machines_need_a_key_unless_the_user_says_otherwise(tmp_path):
+    command = [sys.executable, "-m", "headcount", "serve", "--host", "0.0.0.0", "--port", "0"]
+    environment = {name: value for name, value in os.environ.items() if name != API_KEY_VARIABLE}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    assert done.returncode == 2 and API_KEY_VARIABLE in done.stderr and "--no-key" in done.stderr
+    assert len(done.stderr.splitlines()) == 2

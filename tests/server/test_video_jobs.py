@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -72,7 +73,7 @@ def test_a_job_is_counted_and_its_video_is_deleted(tmp_path, clip, running):
     assert (waiting.state, waiting.frames, waiting.expected, waiting.progress) == ("waiting", 0, FRAMES, 0)
     seen = set()
 
-    def count(frame, regions, model):
+    def count(frame, regions, model, scale):
         seen.add((regions[0].name, model))
         return count_brightness(frame)
 
@@ -87,7 +88,24 @@ def test_a_job_is_counted_and_its_video_is_deleted(tmp_path, clip, running):
     assert "file" not in job.to_dict(rows)  # the server's paths stay private
 
 
-def slow_count(frame, regions, model):
+def test_a_video_keeps_its_scale_over_a_restart(tmp_path, clip, running):
+    jobs, scales = JobStore(tmp_path), []
+
+    def count(frame, regions, model, scale):
+        time.sleep(0.02)
+        scales.append(scale)
+        return replace(count_brightness(frame), count=50.0, scale=0.5 if scale is None else scale)
+
+    first, job = running(jobs, count), added(jobs, clip)
+    wait_for_rows(jobs, job.id, 3)
+    first.stop()
+    running(JobStore(tmp_path), count)
+    wait_for(jobs, job.id, "done")
+    assert {row["scale"] for row in jobs.rows(job.id)} == {0.5}
+    assert scales[0] is None and set(scales[1:]) == {0.5}
+
+
+def slow_count(frame, regions, model, scale):
     time.sleep(0.05)
     return count_brightness(frame)
 
@@ -119,7 +137,7 @@ def test_a_server_that_stops_leaves_the_job_to_the_next(tmp_path, clip, running)
     assert jobs.get(job.id).state == "waiting" and 3 <= jobs.get(job.id).frames < FRAMES
     counted = []
 
-    def count(frame, regions, model):
+    def count(frame, regions, model, scale):
         counted.append(model)
         return count_brightness(frame)
 
@@ -134,7 +152,7 @@ sys.path[:0] = {paths}
 from helpers.frames import count_brightness
 from headcount.server.job_runner import JobRunner
 from headcount.server.job_store import JobStore
-def slow_count(frame, regions, model):
+def slow_count(frame, regions, model, scale):
     time.sleep({pause})
     return count_brightness(frame)
 runner = JobRunner(JobStore({folder!r}, lease_seconds=0.5), slow_count)
@@ -214,7 +232,7 @@ def test_a_video_that_cannot_be_counted_fails_and_the_next_is_counted(tmp_path, 
     jobs = JobStore(tmp_path)
     first, second = added(jobs, clip), added(jobs, clip)
 
-    def fails_once(image, regions, model):
+    def fails_once(image, regions, model, scale):
         if not jobs.get(first.id).error and jobs.get(first.id).state == "running":
             raise RuntimeError("no memory")
         return count_brightness(image)
