@@ -7,6 +7,7 @@ EXTRAS = {
     **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
     **dict.fromkeys(("torch", "safetensors", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
     "h5py": "hdf5",
+    "pi_heif": "heif",
     "matplotlib": "plot",
     "nncf": "int8",
     "onnxruntime": "onnxruntime",

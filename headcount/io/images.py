@@ -18,22 +18,27 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from headcount._extras import install_hint
 from headcount.io.files import atomic_write, single_line
 from headcount.io.names import files_in, is_hidden, natural_key
 
 if TYPE_CHECKING:
     from PIL import Image
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".tif", ".tiff")
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff"),
+    *(".gif", ".avif", ".heic", ".heif"),
+)
 MAX_PIXELS = 400_000_000  # 400 megapixels decode to 1.2 GB
 
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF")  # some of Pillow's other decoders run external programs
+_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF")  # some of Pillow's other decoders run programs
 _SAVE_OPTIONS: dict[str, tuple[str, dict[str, int]]] = {
     ".jpg": ("JPEG", {"quality": 92}),
     ".jpeg": ("JPEG", {"quality": 92}),
     ".png": ("PNG", {"compress_level": 4}),
     ".webp": ("WEBP", {"quality": 90}),
 }
+_HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")  # photos of iPhones, and others
 _EXIF_ORIENTATION = 0x0112
 _pillow_limit = threading.Lock()
 
@@ -49,10 +54,10 @@ class MediaError(ValueError):
 
 
 def read_image(source: ImageSource, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read a JPEG, PNG, WebP, BMP or TIFF image.
+    """Read a JPEG, PNG, WebP, AVIF, GIF, BMP or TIFF image, and HEIC if pi-heif is installed.
 
     Grey, palette and CMYK images become RGB. Images with 16 bits per channel keep the upper 8 bits. Transparent pixels
-    are blended with white. Only the first image of a multi-page file is read.
+    are blended with white. Of a file with several pages or frames, such as an animation, only the first is read.
 
     Args:
         source: A path, or the content of a file.
@@ -230,11 +235,11 @@ def _open(source: ImageSource, max_pixels: int | None) -> tuple[Image.Image, str
     with _pillow_limit:  # our limit replaces Pillow's, which warns and refuses at other sizes
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
         try:
-            image = Image.open(file, formats=_FORMATS)
+            image = Image.open(file, formats=_formats(file, name))
+        except MediaError:
+            raise
         except Exception as error:
-            raise MediaError(
-                f"{name}: not an image headcount can read; save it as JPEG, PNG, WebP, BMP or TIFF"
-            ) from error
+            raise MediaError(f"{name}: not an image headcount can read; save it as JPEG, PNG or WebP") from error
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     width, height = image.size
@@ -245,6 +250,27 @@ def _open(source: ImageSource, max_pixels: int | None) -> tuple[Image.Image, str
             f"{name}: {size}, over the limit of {max_pixels / 1e6:.4g}; shrink it or raise max_pixels (--max-pixels)"
         )
     return image, name
+
+
+def _formats(file: io.BytesIO | str | os.PathLike, name: str) -> tuple[str, ...]:
+    """The decoders of Pillow that may read a file. For a HEIF file, pi-heif adds one.
+
+    Raises:
+        MediaError: If the file is HEIF and pi-heif is not installed.
+    """
+    if isinstance(file, io.BytesIO):
+        start = bytes(file.getbuffer()[:12])
+    else:
+        with open(file, "rb") as stream:
+            start = stream.read(12)
+    if start[4:8] != b"ftyp" or start[8:12] not in _HEIF_BRANDS:
+        return _FORMATS
+    try:
+        from pi_heif import register_heif_opener
+    except ImportError:
+        raise MediaError(f"{name}: is a HEIC photo; {install_hint('heif')}, or save it as JPEG") from None
+    register_heif_opener()
+    return (*_FORMATS, "HEIF")
 
 
 def _orientation(image: Image.Image) -> int:

@@ -131,13 +131,13 @@ def test_overlays_mirror_the_folders(run, photos, model, tmp_path, monkeypatch):
 
 
 def test_folders_are_counted_in_natural_order_and_say_what_they_skip(run, photos, model):
-    for name in ("IMG_10.png", "IMG_2.png", "a.heic", "b.HEIC", "scan", "__MACOSX/._IMG_2.png", ".cache/x.png"):
+    for name in ("IMG_10.png", "IMG_2.png", "a.pdf", "b.PDF", "scan", "__MACOSX/._IMG_2.png", ".cache/x.png"):
         (photos / name).parent.mkdir(exist_ok=True)
         (photos / name).write_bytes((photos / "day" / "crowd.png").read_bytes())
     code, out, err = run("count", photos, "--model", model, "--format", "csv")
     names = [Path(row["path"]).name for row in csv.DictReader(io.StringIO(out))]
     assert code == 0 and names == ["IMG_2.png", "IMG_10.png", "crowd.png", "crowd.png"]
-    assert "photos: skipped files: 2 .heic, 2 hidden, 1 without a suffix" in err
+    assert "photos: skipped files: 2 .pdf, 2 hidden, 1 without a suffix" in err
 
 
 def test_the_table_says_what_could_not_be_read(run, photos, model):

@@ -4,6 +4,7 @@ import io
 import struct
 import subprocess
 import sys
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -58,12 +59,29 @@ def test_every_exif_orientation_is_undone(kind, orientation):
     assert image_size(data) == (64, 48)
 
 
-@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"])
+@pytest.mark.parametrize("suffix", [".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"])
 def test_formats_are_detected_by_content_and_not_by_suffix(tmp_path, suffix):
     Image.fromarray(CORNERS).save(tmp_path / f"a{suffix}")
     (tmp_path / "a.dat").write_bytes((tmp_path / f"a{suffix}").read_bytes())
     for path in (tmp_path / f"a{suffix}", str(tmp_path / "a.dat")):
         assert corners(read_image(path)) == "RGBW" and image_size(path) == (64, 48)
+
+
+def test_photos_of_iphones_are_read_with_pi_heif_and_named_without(monkeypatch):
+    heic = Path(__file__).parent / "files" / "corners.heic"
+    pytest.importorskip("pi_heif", reason="HEIC needs pi-heif")
+    assert corners(read_image(heic)) == corners(read_image(heic.read_bytes())) == "RGBW"
+    assert image_size(heic) == (64, 48) and list_images([heic.parent]) == [heic]
+    monkeypatch.setitem(sys.modules, "pi_heif", None)
+    with pytest.raises(MediaError, match=r"corners.heic: is a HEIC photo; .*'.\[heif\]', or save it as JPEG"):
+        read_image(heic)
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "AVIF", "MPO", "TIFF"])
+def test_of_several_frames_the_first_is_read(kind):
+    frames = [Image.fromarray(image) for image in (CORNERS, CORNERS[::-1], CORNERS[:, ::-1])]
+    data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+    assert corners(read_image(data)) == "RGBW"
 
 
 def test_grey_palette_bilevel_and_cmyk_become_rgb():
