@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from headcount.datasets import readers
@@ -47,7 +48,9 @@ from headcount.training.trainer import Trainer
 VALIDATIONS = 20  # in a run
 PATIENCE = 10  # validations without a better one end the run; with small steps, the best often come last
 TRAIN_SHARE = 4  # training takes at least this many times as long as validating
+VALIDATION_ERROR = "own_mae"  # the column of the set that `finetune_config` names
 MIN_GAIN = 0.1  # of the MAE; the best of a dozen checkpoints gains about this on ten images by chance
+SURE = 2.0  # standard errors; a mean gain above it is not chance, 19 times of 20
 LARGE_ERROR = 0.25  # of the mean count; a model with a larger error does not know what it sees
 FREEZE = {"lite0": 5, "lite2": 7, "vgg16": 3}  # blocks that find edges and textures, which cost the most time
 NO_LIMIT = 1_000_000  # steps
@@ -98,9 +101,24 @@ class FinetuneReport:
         if not self.improved:
             return [f"your images did not improve it ({effort}):", f"{self.checkpoint} is {self.start}, unchanged"]
         lines = [f"trained on {effort};", "the held-out images chose the model, so their error is optimistic"]
-        if self.check_before and self.check_after and self.check_after.mae >= self.check_before.mae:
-            lines.append("on the unseen images it is no better: mark more images before you trust it")
-        return lines
+        return [*lines, *self.doubts()]
+
+    def doubts(self) -> list[str]:
+        """Why the gain may be chance: at most one line."""
+        if not (self.check_before and self.check_after):
+            return ["there are too few images to keep some unseen: mark more before you trust it"]
+        errors = [np.abs(metrics.predicted - metrics.true) for metrics in (self.check_before, self.check_after)]
+        gains = errors[0] - errors[1]  # (N,) people
+        number, mean = len(gains), gains.mean()
+        if mean <= 0:
+            return ["on the unseen images it is no better: mark more images before you trust it"]
+        if number == 1:
+            return ["one unseen image cannot tell the gain from chance: mark more before you trust it"]
+        error = gains.std(ddof=1) / math.sqrt(number)
+        if mean > SURE * error:
+            return []
+        enough = math.ceil(number * (SURE * error / mean) ** 2)
+        return [f"{number} unseen images are too few to tell the gain from chance; {enough} might do"]
 
 
 def finetune(
@@ -230,6 +248,7 @@ class FinetuneTrainer(Trainer):
         super().__init__(replace(config, steps=config.steps or NO_LIMIT), out, out)
         self.opened, self.budget = clock(), minutes * 60  # seconds
         self.validations_since_best = 0
+        self.error_before = math.nan
 
     def fit(self, stop_after: int | None = None) -> Path:
         """Validate the initial model, measure how long a step takes, and train."""
@@ -239,7 +258,7 @@ class FinetuneTrainer(Trainer):
     def _set_length(self) -> None:
         """Validate once and take three steps, then fit the length of the run to the time that is left."""
         self.model.train()
-        self.validate()
+        self.error_before = self.validate()[VALIDATION_ERROR]
         validation_seconds, times = clock() - self.opened, [clock()]
         progress = self.progress
         indices = range(min(3, progress.total) * self.config.batch)
@@ -273,6 +292,14 @@ class FinetuneTrainer(Trainer):
         if self.validations_since_best >= PATIENCE:
             self.request_stop()
         return row
+
+    def describe(self, row: Row) -> str:
+        """How far the run is: metrics.csv has the rest."""
+        left = max(0.0, self.opened + self.budget - clock())
+        line = f"{int(left) // 60}:{int(left) % 60:02d} left, step {self.progress.step} of {self.progress.total}"
+        if VALIDATION_ERROR not in row:
+            return line
+        return f"{line}: {row[VALIDATION_ERROR]:.2f} people off on the held-out images, {self.error_before:.2f} before"
 
     def save_state(self) -> None:
         """Save nothing: a run of minutes is repeated rather than resumed."""

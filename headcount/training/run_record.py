@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,13 +55,14 @@ class MetricsLog:
     Args:
         out: The run folder.
         tensorboard: Whether to write for TensorBoard.
+        describe: Makes the line that is printed of a row.
 
     Raises:
         TrainError: TensorBoard is not installed.
     """
 
-    def __init__(self, out: Path, tensorboard: bool):
-        self.out = out
+    def __init__(self, out: Path, tensorboard: bool, describe: Callable[[Row], str]):
+        self.out, self.describe = out, describe
         self.board = open_tensorboard(out) if tensorboard else None
 
     def write(self, rows: list[Row], step: int) -> None:
@@ -74,7 +76,7 @@ class MetricsLog:
         if self.board is not None:
             for name, value in last.items():
                 self.board.add_scalar(name, value, step)
-        print(" ".join(f"{name}={value:.4g}" for name, value in last.items()), file=sys.stderr, flush=True)
+        print(self.describe(last), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """Close TensorBoard's files."""

@@ -232,7 +232,7 @@ class Trainer:
             with checkpoint.disk_errors(self.out):
                 self.out.mkdir(parents=True, exist_ok=True)
                 write_run_json(self.out, self.config, self.data)
-            self.log = MetricsLog(self.out, self.config.tensorboard)
+            self.log = MetricsLog(self.out, self.config.tensorboard, self.describe)
         self.model.train()
         self.parallel = self.group.wrap(self.model)
         self.began, self.first_step = time.time(), self.progress.step
@@ -298,6 +298,10 @@ class Trainer:
         progress.rows.append(row)
         if self.log is not None:
             self.log.write(progress.rows, progress.step)
+
+    def describe(self, row: Row) -> str:
+        """The line that is printed of a row of metrics.csv."""
+        return " ".join(f"{name}={value:.4g}" for name, value in row.items())
 
     def seconds(self) -> float:
         """Seconds of training and validating so far, including those before a resume."""

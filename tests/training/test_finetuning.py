@@ -4,6 +4,7 @@ import csv
 import itertools
 import json
 import os
+import re
 import shutil
 import signal
 from dataclasses import replace
@@ -100,7 +101,8 @@ def test_cars_by_the_command_line(tmp_path, monkeypatch, capsys):
     settings = [part for change in QUICK for part in ("--set", change)]
     with pytest.raises(SystemExit) as exit:
         main.main(["train", "--data", "park", "--from", "headcount-small", "--minutes", "5", *settings])
-    out = capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert re.search(r"\d+:\d\d left, step \d+ of \d+: [\d.]+ people off on the held-out images, [\d.]+ before", err)
     assert exit.value.code == 0 and "export it with: headcount export runs/park/best park.onnx" in out
     before, after = (float(line.split()[4]) for line in out.splitlines()[1:3])
     assert before > 5 and after < before / 3
@@ -156,6 +158,22 @@ def test_unseen_images_may_show_no_improvement(learned):
     checked = replace(report, check_before=report.before, check_after=report.before)
     assert "unseen, after" in checked.table() and "on the unseen images it is no better" in checked.table()
     assert "no better" not in replace(checked, check_after=report.after).table()
+
+
+@pytest.mark.parametrize(
+    ("errors", "says"),
+    [
+        ([(9, 1), (8, 2), (9, 3), (8, 1)], None),
+        ([(9, 1), (2, 7), (9, 8)], "3 unseen images are too few to tell the gain from chance; "),
+        ([(9, 1)], "one unseen image cannot tell"),
+        ([], "too few images to keep some unseen"),
+    ],
+)
+def test_a_gain_on_few_images_is_called_chance(learned, errors, says):
+    _, report = learned
+    before, after = (CountMetrics([10] * len(errors), [10 + e[i] for e in errors]) if errors else None for i in (0, 1))
+    lines = replace(report, check_before=before, check_after=after).doubts()
+    assert lines == [] if says is None else lines[0].startswith(says) or says in lines[0]
 
 
 def test_steps_are_smaller_if_the_model_already_counts_well(tmp_path):
