@@ -6,6 +6,7 @@ Rows are written as they come. Whatever ends the command, the rows that were wri
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from headcount.cli.count_plan import (
     report_empty_folders,
     report_skipped,
 )
+from headcount.cli.gathering import Gathered, gather
 from headcount.cli.interrupts import Interrupts
 from headcount.cli.messages import UsageError, print_message, progress, usage_errors
 from headcount.cli.options import CountOptions
@@ -59,6 +61,16 @@ def count_inputs(inputs: Sequence[str], options: CountOptions) -> int:
     """
     if not inputs:
         raise UsageError("no input given; try: headcount count photo.jpg")
+    with tempfile.TemporaryDirectory(prefix="headcount-") as folder:
+        gathered = gather(inputs, Path(folder))
+        for message in gathered.errors:
+            print_message(message)
+        return max(count_gathered(gathered, options), 1 if gathered.errors else 0)
+
+
+def count_gathered(gathered: Gathered, options: CountOptions) -> int:
+    """Count the people in inputs of which each photo is a file. The exit code and errors of `count_inputs`."""
+    inputs = gathered.inputs
     videos = [source for source in inputs if video_source.is_video(source)]
     paths = [Path(source) for source in inputs if source not in videos]
     output_format = options.format or default_format(options.out, has_video=bool(videos))
@@ -74,11 +86,12 @@ def count_inputs(inputs: Sequence[str], options: CountOptions) -> int:
         regions = read_regions(options.regions) if options.regions else []
         counter = load(options.model, options.engine, options.precision)
         counter = replace(counter, max_pixels=round(options.max_pixels * 1e6))
-        image_targets, video_targets = overlay_targets(options.overlay, images, videos)
+        names = [Path(gathered.name(image)) for image in images]
+        image_targets, video_targets = overlay_targets(options.overlay, names, videos)
     with open_rows(options.out) as rows, Interrupts() as interrupts:
         writer = open_writer(output_format, rows.stream, csv_columns(regions, bool(videos), bool(options.smooth)))
         finished = copy_finished_rows(rows, writer, output_format) if options.resume else {}
-        remaining = [pair for pair in zip(images, image_targets, strict=True) if str(pair[0]) not in finished]
+        remaining = [pair for pair in zip(images, image_targets, strict=True) if gathered.name(pair[0]) not in finished]
         if finished:
             print_message(f"{options.out}: already contains {len(images) - len(remaining)} of {len(images)} images")
         command = CountCommand(
@@ -91,6 +104,7 @@ def count_inputs(inputs: Sequence[str], options: CountOptions) -> int:
             rows,
             open_attempts(options, output_format, finished),
             interrupts,
+            gathered.name,
             quiet=rows.stream.isatty() and output_format != "table",  # the rows go to the terminal as they come
             failures=len(empty_folders),
         )
@@ -142,6 +156,7 @@ class CountCommand:
         rows: Where the writer writes them.
         attempts: The images in work, in case one of them ends the process.
         interrupts: Stops the run between two rows.
+        name: What the user calls an image, by its path.
         quiet: Show no progress bar.
         failures: Number of inputs and outputs that failed so far.
         written: Number of rows that this run has written.
@@ -160,6 +175,7 @@ class CountCommand:
     rows: RowFile
     attempts: Attempts
     interrupts: Interrupts
+    name: Callable[[Path], str]
     quiet: bool
     failures: int = 0
     written: int = 0
@@ -175,13 +191,13 @@ class CountCommand:
         their rows, and the note names that one alone.
         """
         blamed = dict(self.attempts.deaths)
-        suspects = [pair for pair in images if str(pair[0]) in blamed]
+        suspects = [pair for pair in images if self.name(pair[0]) in blamed]
         with BackgroundThread(self.report_error) as background, progress(len(images), self.quiet) as step:
-            self.count_group([pair for pair in images if str(pair[0]) not in blamed], background, step)
+            self.count_group([pair for pair in images if self.name(pair[0]) not in blamed], background, step)
             for path, target in suspects:
-                if (times := blamed.get(str(path), 0)) >= MAX_DEATHS and not self.interrupts.signal:
-                    self.take(self.counter.failed(path, left_out(times)), str(path))
-                    self.attempts.end(str(path))
+                if (times := blamed.get(self.name(path), 0)) >= MAX_DEATHS and not self.interrupts.signal:
+                    self.take(self.counter.failed(self.name(path), left_out(times)), self.name(path))
+                    self.attempts.end(self.name(path))
                     step()
                 else:
                     self.count_group([(path, target)], background, step)
@@ -192,20 +208,25 @@ class CountCommand:
         """Count image files, reading the next ones while one is counted. Draw overlays in the background."""
         results = self.counter.stream(self.begun(images), self.roi, self.options.scale, self.regions)
         for (result, image), (path, target) in zip(self.interrupts.until(results), images, strict=False):
-            self.take(result, str(path))
-            self.attempts.end(str(path))
+            self.take(self.named(result, path), self.name(path))
+            self.attempts.end(self.name(path))
             if target and image is not None:
                 background.submit(write_overlay, result, image, target, self.regions)
             if self.options.points and not result.error:
                 from headcount.datasets.sample import Sample
 
-                self.samples.append(Sample(path, result.points()))
+                self.samples.append(Sample(Path(self.name(path)), result.points()))
             step()
+
+    def named(self, result: CountResult, path: Path) -> CountResult:
+        """The result of an image under the name that the user gave it."""
+        error = result.error and result.error.replace(str(path), self.name(path))
+        return replace(result, path=self.name(path), error=error)
 
     def begun(self, images: Sequence[tuple[Path, Path | None]]) -> Iterator[Path]:
         """The paths of images, each noted as in work when it is asked for."""
         for path, _ in images:
-            self.attempts.begin(str(path))
+            self.attempts.begin(self.name(path))
             yield path
 
     def count_video(self, source: str, target: Path | None) -> None:
