@@ -403,3 +403,16 @@ def test_a_missing_package_is_named_with_the_extra_that_provides_it():
     torch = ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
     assert main.missing_package(torch) == "torch is not installed; in a clone of headcount run: pip install '.[train]'"
     assert main.missing_package(ModuleNotFoundError("No module named 'cv2'", name="cv2")) == "cv2 is not installed"
+
+
+def test_a_file_in_the_working_folder_sets_defaults(photos, model, tmp_path):
+    def count(text):
+        (tmp_path / "headcount.toml").write_text(text)
+        command = [sys.executable, "-m", "headcount", "count", str(photos / "day"), "--model", model]
+        return subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+
+    done = count('[count]\nformat = "jsonl"\nscale = 2.0\n')
+    assert done.returncode == 0 and json.loads(done.stdout)["scale"] == 2, done.stderr
+    for text, says in (("[count]\nscael = 1\n", "scael"), ("[count\n", "headcount.toml: ")):
+        done = count(text)
+        assert done.returncode == 2 and says in done.stderr and len(done.stderr.splitlines()) == 2
