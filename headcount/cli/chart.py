@@ -46,12 +46,13 @@ class Series:
             self.smoothed.append(smoothed)
 
 
-def write_chart(path: Path, series: list[Series]) -> None:
-    """Write a line chart of people over time as a PNG file.
+def write_chart(path: Path, series: list[Series], unit: str = "people") -> None:
+    """Write a line chart of counts over time as a PNG file.
 
     Args:
         path: The file to write.
         series: What to draw. The first is a video, after which the chart is named.
+        unit: What was counted.
 
     Raises:
         ValueError: If there is nothing to draw or matplotlib is not installed; one line.
@@ -67,7 +68,7 @@ def write_chart(path: Path, series: list[Series]) -> None:
     for one in series:
         draw(axes, one)
     set_time_axis(axes, max(one.times[-1] for one in series))
-    axes.set(title=f"People in {Path(series[0].name).name}", ylabel="people", ylim=(0, None))
+    axes.set(title=f"{unit.capitalize()} in {Path(series[0].name).name}", ylabel=unit, ylim=(0, None))
     axes.grid(alpha=0.3)
     if len(axes.get_legend_handles_labels()[1]) > 1:
         axes.legend(fontsize="small")

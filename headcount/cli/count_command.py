@@ -294,9 +294,10 @@ class CountCommand:
         before = self.crowded if result.time else set()  # each image and each video starts afresh
         for region in result.regions:
             if region.name in crowded - before:
-                print_message(f"{name}: {region.name}: {region.count:.0f} people, over its maximum of {region.max:g}")
+                people = f"{region.count:.0f} {result.unit}"
+                print_message(f"{name}: {region.name}: {people}, over its maximum of {region.max:g}")
             if region.name in before - crowded:
-                print_message(f"{name}: {region.name}: {region.count:.0f} people, no longer over {region.max:g}")
+                print_message(f"{name}: {region.name}: {region.count:.0f} {result.unit}, no longer over {region.max:g}")
         self.crowded = crowded
 
     def add_to_series(self, result: CountResult, time: float, smoothed: float | None) -> None:
@@ -317,7 +318,7 @@ class CountCommand:
 
             write(self.samples, points, "json" if points.suffix.lower() == ".json" else "csv")
         if self.options.plot:
-            write_chart(self.options.plot, list(self.series.values()))
+            write_chart(self.options.plot, list(self.series.values()), self.counter.engine.meta.unit)
 
     def report_files(self, resumed: int) -> None:
         """Report which files were written, and how many images or frames could not be counted.

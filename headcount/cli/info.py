@@ -64,6 +64,7 @@ def installed_version(engine: str) -> str:
 def model_lines(meta: ModelMeta) -> dict[str, str]:
     """What the metadata of a model says, as lines to print."""
     lines = {
+        "counts": meta.unit,
         "parameters": f"{meta.parameters / 1e6:.1f} million",
         "trained on": meta.data or "unknown",
         "measured": ", ".join(f"{name} {value}" for name, value in meta.metrics.items()) or "unknown",

@@ -81,7 +81,7 @@ def empty_table(rows: list[Row], has_interval: bool) -> Table:
     seconds = f"{sum(row['seconds'] for row in rows):.2f}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_footer=len(rows) > 1)
     table.add_column("image", f"{len(rows)} images", no_wrap=True)
-    table.add_column("people", people, justify="right", style="bold", no_wrap=True)
+    table.add_column(rows[0].get("unit", "people"), people, justify="right", style="bold", no_wrap=True)
     if has_interval:
         table.add_column("interval", justify="right", no_wrap=True)
     table.add_column("size", justify="right", style="dim", no_wrap=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -21,6 +22,7 @@ def train(
     data: Path,
     out: Path | None = None,
     minutes: float = 10,
+    unit: str | None = None,
     format: str = "auto",
     resume: Flag = False,
     force: Flag = False,
@@ -39,6 +41,7 @@ def train(
             annotation file or a data set; some photos are held out automatically to choose the best model.
         out: Folder for the checkpoints and the log. By default runs/RECIPE, with --from runs/DATA.
         minutes: With --from, how long training may take.
+        unit: What the model counts, such as cells or cars. By default people. Results and overlays show it.
         format: With --from, the format of the annotations, as --from of headcount convert.
         resume: Resume the last run in the folder --out.
         force: Resume even if the data have changed since.
@@ -47,6 +50,8 @@ def train(
     """
     if (recipe is None) == (start is None):
         raise UsageError("give either --recipe, or --from with the model to fine-tune")
+    if unit is not None:
+        settings = (*settings, f"unit={json.dumps(unit)}")
     if recipe is None:
         assert start is not None
         if resume:

@@ -284,6 +284,7 @@ class Counter:
             height=height,
             stride=stride,
             scale=prepared.scale,
+            unit=meta.unit,
             seconds=0.0,
             model=meta.name,
             path=path_of(prepared.source),

@@ -40,6 +40,7 @@ class CountResult:
         scale: Factor by which the image was resized to be counted; below 1 for a large photo with large heads.
         seconds: Time from the decoded image to the count, in seconds.
         model: Name of the model.
+        unit: What the model counts, such as "people".
         path: Path of the file, or None if the image was not a file.
         error: Reason why the image could not be counted, in one line.
         low: Lower end of the interval, in people. The interval holds the true count of nine in ten images like those
@@ -65,6 +66,7 @@ class CountResult:
     warning: str | None = None
     time: float | None = None
     scale: float = 1.0
+    unit: str = "people"
     regions: tuple[RegionCount, ...] = ()
 
     def __repr__(self) -> str:
@@ -72,7 +74,7 @@ class CountResult:
         if self.error:
             return f"CountResult({source}error={self.error!r})"
         between = "" if math.isnan(self.low) else f" ({self.low:.0f}-{self.high:.0f})"
-        return f"CountResult({source}{self.count:.1f} people{between}, {self.width}x{self.height}, {self.model!r})"
+        return f"CountResult({source}{self.count:.1f} {self.unit}{between}, {self.width}x{self.height}, {self.model!r})"
 
     def _repr_png_(self) -> bytes | None:
         """The overlay for notebooks; on black if the image is not a file. None if it could not be counted."""
@@ -86,7 +88,7 @@ class CountResult:
 
         Returns:
             path, count, low, high, width, height, scale, seconds and model; `time`, `regions`, `warning` and `error`
-            only if they are set.
+            only if they are set, and `unit` if it is not "people".
         """
         row: Row = {"path": self.path}
         if self.time is not None:
@@ -96,6 +98,8 @@ class CountResult:
         row |= {"seconds": round(self.seconds, 3), "model": self.model}
         if self.regions:
             row["regions"] = [region.to_dict() for region in self.regions]
+        if self.unit != "people":
+            row["unit"] = self.unit
         return row | {name: getattr(self, name) for name in ("warning", "error") if getattr(self, name)}
 
     def in_regions(self, regions: Iterable[Region]) -> CountResult:
@@ -135,7 +139,7 @@ class CountResult:
         from headcount.visualization.heatmap import overlay
 
         pixels = as_image(image.image if isinstance(image, Frame) else image)
-        drawn = overlay(pixels, self.density, self.count, self.stride)
+        drawn = overlay(pixels, self.density, self.count, self.stride, self.unit)
         regions = tuple(regions)
         return draw_regions(drawn, self.regions, regions) if self.regions and regions else drawn
 

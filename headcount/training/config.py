@@ -77,6 +77,7 @@ class TrainConfig:
 
     Attributes:
         name: Name of the run.
+        unit: What the model counts, for results and overlays.
         seed: Seed of the initial weights, the crops and the rendered scenes.
         steps: Length of the run in optimizer steps. 0 takes `epochs`.
         epochs: Length of the run in epochs; used when `steps` is 0.
@@ -115,6 +116,7 @@ class TrainConfig:
     """
 
     name: str = "headcount"
+    unit: str = "people"
     seed: int = 1
     steps: int = 0
     epochs: int = 1

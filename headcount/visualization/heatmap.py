@@ -98,7 +98,11 @@ def heatmap_peak(density: np.ndarray, height: int, width: int, stride: float | N
 
 
 def overlay(
-    image: np.ndarray, density: np.ndarray, count: float | None = None, stride: float | None = None
+    image: np.ndarray,
+    density: np.ndarray,
+    count: float | None = None,
+    stride: float | None = None,
+    unit: str = "people",
 ) -> np.ndarray:
     """Draw a density map over its image, with the count and, if the image is large enough, a legend.
 
@@ -107,6 +111,7 @@ def overlay(
         density: (h,w) people per cell.
         count: The number in the caption; by default the sum of the density.
         stride: As for `resize_density`.
+        unit: What is counted, for the caption and the legend.
 
     Returns:
         uint8 (H,W,3). Empty places look as in `image`.
@@ -116,9 +121,9 @@ def overlay(
     tint, alpha = cv2.resize(tint, (width, height)), cv2.resize(alpha, (width, height))
     blended: np.ndarray = cv2.blendLinear(np.ascontiguousarray(image), tint, 1 - alpha, alpha)
     people = float(density.sum(dtype=np.float64)) if count is None else count
-    _draw_caption(blended, f"{people:,.0f} {'person' if round(people) == 1 else 'people'}")
+    _draw_caption(blended, f"{people:,.0f} {'person' if unit == 'people' and round(people) == 1 else unit}")
     if height >= 160 and width >= 240:
-        _draw_legend(blended, peak)
+        _draw_legend(blended, peak, unit)
     return blended
 
 
@@ -193,11 +198,11 @@ def _draw_caption(image: np.ndarray, text: str) -> None:
     draw_text(image, text, 2 * pad, 2 * pad + h, scale, PAPER)
 
 
-def _draw_legend(image: np.ndarray, peak: float) -> None:
+def _draw_legend(image: np.ndarray, peak: float, unit: str) -> None:
     """Draw a color bar with its scale in the lower left corner, if there is space."""
     height, width = image.shape[:2]
     scale = min(height, width) / 1400 if min(height, width) > 500 else 0.36
-    text = "people per 100 x 100 px"
+    text = f"{unit} per 100 x 100 px"
     (w, h), _ = cv2.getTextSize(text, FONT, scale, stroke_width(scale))
     pad, bar = round(0.9 * h), max(4, round(0.9 * h))
     plate_height = 2 * h + bar + 4 * pad

@@ -166,10 +166,11 @@ def test_the_chart_has_a_title_a_band_and_the_smoothed_counts(tmp_path, monkeypa
     part = Series("folder/clip.mp4 left", [0, 180], [3, 4])
     figures = []
     monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
-    write_chart(tmp_path / "chart.png", [clip, part])
+    write_chart(tmp_path / "chart.png", [clip, part], "cars")
     [axes] = figures[0].axes
     names = axes.get_legend_handles_labels()[1]
-    assert axes.get_title() == "People in clip.mp4" and axes.get_xlabel() == "time (minutes:seconds)"
+    assert axes.get_title() == "Cars in clip.mp4" and axes.get_ylabel() == "cars"
+    assert axes.get_xlabel() == "time (minutes:seconds)"
     assert sorted(name.removeprefix("folder/clip.mp4") for name in names) == ["", " left", ", interval", ", smoothed"]
     smoothed = next(line for line in axes.lines if line.get_label().endswith("smoothed"))
     assert list(smoothed.get_ydata()) == clip.smoothed

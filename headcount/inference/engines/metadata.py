@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 JsonObject = dict[str, Any]
 STORED_PADDING_COLOR = "blank"  # the key of ModelMeta.padding_color in the metadata of a file
+MAX_UNIT = 24  # characters
 MAX_SIDE = 4096  # pixels; no network has a larger stride, pad, halo or shortest side
 CALIBRATION = "calibration.json"  # beside a checkpoint's weights; headcount calibrate writes it
 
@@ -36,6 +37,7 @@ class ModelMeta:
         mask: Whether the mask is predicted. Otherwise it is 1 everywhere.
         data: Names of the data sets that the model was trained on.
         metrics: Value of each metric by its name.
+        unit: What it counts: "people", or "cells", "cars".
         version: Version of headcount that exported the file.
         parameters: Number of parameters.
         interval: Parameters of the interval, as in `calibration.Calibration`. Empty if the model was not calibrated.
@@ -56,6 +58,7 @@ class ModelMeta:
     mask: bool = True
     data: str = ""
     metrics: dict[str, float] = field(default_factory=dict)
+    unit: str = "people"
     version: str = ""
     parameters: int = 0
     interval: dict[str, float] = field(default_factory=dict)
@@ -80,13 +83,15 @@ class ModelMeta:
     def from_strings(cls, strings: dict[str, str], path: Path) -> ModelMeta:
         """The inverse of `to_strings`. Raises EngineError if `path` was not made by `headcount export`."""
         try:
-            texts = {"name", "data", "version", "weights"}
+            texts = {"name", "data", "unit", "version", "weights"}
             known = cls.stored_keys() & set(strings)
             values: JsonObject = {k: strings[k] if k in texts else json.loads(strings[k]) for k in known}
             color = tuple(values.pop(STORED_PADDING_COLOR, ()))
             meta = cls(**values, padding_color=color)
             sizes = (meta.stride, meta.pad, meta.halo + 1, meta.min_side + 1)
             if not all(type(n) is int and 0 < n <= MAX_SIDE for n in sizes) or len(color) not in (0, 3):
+                raise ValueError
+            if not (0 < len(meta.unit) <= MAX_UNIT and meta.unit.isprintable()):
                 raise ValueError
             return meta
         except (TypeError, ValueError):
@@ -106,7 +111,7 @@ def describe(model: CountingModel | Ensemble, folder: Path | None = None) -> Mod
     from headcount import __version__
     from headcount.models.complexity import parameter_count
 
-    sets = read_optional_json(folder.parent / "run.json").get("config", {}).get("sets", {}) if folder else {}
+    recipe = read_optional_json(folder.parent / "run.json").get("config", {}) if folder else {}
     calibration = read_optional_json(folder / CALIBRATION) if folder else {}
     return ModelMeta(
         name=model.config.name,
@@ -115,7 +120,8 @@ def describe(model: CountingModel | Ensemble, folder: Path | None = None) -> Mod
         halo=model.halo,
         min_side=model.config.min_side,
         mask=model.predicts_mask,
-        data=", ".join(sets),
+        data=", ".join(recipe.get("sets", {})),
+        unit=recipe.get("unit", "people"),
         version=__version__,
         parameters=parameter_count(model),
         padding_color=padding_color(model),
