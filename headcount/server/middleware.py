@@ -26,12 +26,13 @@ MAX_DRAINED_BYTES = 2_000_000  # of a refused request's body, received before th
 RECEIVE_TIMEOUT = 30.0  # seconds without data before a request body is abandoned
 BODY_METHODS = ("POST", "PUT")
 PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/openapi.json")  # served without a key
+PUBLIC_FOLDER = "/static/"  # likewise: the page itself asks for the key
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
         "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
@@ -189,7 +190,7 @@ def check_host(scope: Scope, allowed_hosts: tuple[str, ...]) -> None:
 def check_key(scope: Scope) -> None:
     """Raises ApiError unless the path is public, no key is set, or the request has the key."""
     key = os.environ.get(API_KEY_VARIABLE)
-    if scope["path"] in PUBLIC_PATHS or not key:
+    if scope["path"] in PUBLIC_PATHS or scope["path"].startswith(PUBLIC_FOLDER) or not key:
         return
     given = header(scope, "authorization") or ""
     if not secrets.compare_digest(given.encode(), f"Bearer {key}".encode()):
