@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import shutil
+import time
 from itertools import product
 
 import cv2
@@ -319,7 +320,7 @@ def test_a_video_gives_a_chart(address, visit, tmp_path):
         page.locator("#chart .line").get_attribute("d").count("L") == 3 and page.locator("#chart .region").count() == 1
     )
     page.locator("#plot").focus()
-    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
     rows = list(csv.DictReader(io.StringIO(saved(page, "filmcsv").decode())))
     assert [float(row["time"]) for row in rows] == pytest.approx([0, 0.5, 1, 1.5], abs=0.01)
@@ -327,6 +328,48 @@ def test_a_video_gives_a_chart(address, visit, tmp_path):
     expect(page.locator("#readout")).to_contain_text(f"0.5 s: {float(rows[1]['count']):,.0f} people")
     page.get_by_text("As a table").click()
     expect(page.locator("#rows tbody tr")).to_have_count(4)
+
+
+def chart_click(page, time, end):
+    """Click the chart of a video of `end` seconds at a time."""
+    box, x = page.locator("#plot").bounding_box(), page.evaluate("[CHART.left, CHART.right, CHART.height]")
+    left, right, height = (value * box["height"] / x[2] for value in x)
+    page.mouse.click(box["x"] + left + (box["width"] - left - right) * time / end, box["y"] + height / 2)
+
+
+def test_the_frame_shown_belongs_to_the_number_shown(address, visit, tmp_path):
+    levels = (20, 200, 90, 40)
+    write_video(tmp_path / "v.webm", [np.full((96, 160, 3), level, np.uint8) for level in levels], 2)
+    page = visit(address)
+    choose(page, str(tmp_path / "v.webm"))
+    page.locator("#every").select_option("1f")
+    page.locator("#startfilm").click()
+    expect(page.locator("#filmstate")).to_have_text("done, 4 frames")
+    expect(page.locator("#unit")).to_have_text("people at 1.5 s")  # the last number, so the last frame
+    wait_for_gray(page, levels[3])
+    chart_click(page, 0.55, 1.5)  # near the second frame
+    expect(page.locator("#unit")).to_have_text("people at 0.5 s")
+    expect(page.locator("#readout")).to_contain_text("0.5 s")
+    wait_for_gray(page, levels[1])
+    page.keyboard.press("End")
+    for _ in range(3):  # faster than a video can seek
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#unit")).to_have_text("people at 0 s")
+    wait_for_gray(page, levels[0])
+
+
+def wait_for_gray(page, level):
+    """Wait until the middle of the photo has a gray level; the frames of a video are coded with loss."""
+    shown = """() => { drawNow(); const [x, y] = toScreen([80, 48]).map((v) => v * devicePixelRatio);
+      return stage.getContext("2d").getImageData(x, y, 1, 1).data[1]; }"""
+    expect_soon(lambda: page.evaluate(shown), lambda gray: abs(gray - level) < 12)
+
+
+def expect_soon(read, holds):
+    end = time.monotonic() + PATIENCE / 1000
+    while not holds(value := read()):
+        assert time.monotonic() < end, f"it is still {value}"
+        time.sleep(0.05)
 
 
 def test_errors_are_shown_and_the_other_photos_are_counted(address, visit):

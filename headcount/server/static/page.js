@@ -26,7 +26,7 @@ let serial = 0;
 // undo and "is it saved" can compare references.
 function newItem(kind, name, file) {
   return { id: ++serial, kind, name, file, state: "idle", note: "", error: "", result: null, counted: null, other: null,
-    regions: [], dots: null, marked: null, thumb: null, stop: new AbortController(), job: null, hover: -1 };
+    regions: [], dots: null, marked: null, thumb: null, stop: new AbortController(), job: null, row: -1 };  // row: the chosen row of the job; -1: its last
 }
 
 // The server
@@ -193,7 +193,7 @@ async function picture(source) {
 function film(file) {
   const video = document.createElement("video"), url = URL.createObjectURL(file);
   Object.assign(video, { muted: true, playsInline: true, preload: "auto", src: url });
-  video.onseeked = draw;
+  video.onseeked = () => { draw(); seekFrame(state.selected); };  // another row may have been chosen meanwhile
   return new Promise((done) => { video.onloadeddata = () => done(video); video.onerror = () => { letGo(video); done(null); }; });
 }
 function letGo(video) { URL.revokeObjectURL(video.src); video.removeAttribute("src"); }
@@ -646,7 +646,7 @@ const progressText = () => {
 // Videos
 
 async function startFilm(item) {
-  Object.assign(item, { state: "counting", error: "", note: "sending", job: null, every: $("every").value, hover: -1 });
+  Object.assign(item, { state: "counting", error: "", note: "sending", job: null, every: $("every").value, row: -1 });
   render();
   const say = (note) => { item.note = note; render(); };
   try {
@@ -679,12 +679,22 @@ async function stopFilm(item) {
   render();
 }
 
-function hoverFilm(item, i) {
-  const row = item.job.rows[i], video = state.pictures.photo;
-  item.hover = i;
-  if (row && video?.videoWidth && !video.seeking) video.currentTime = Math.min(row.time + 0.001, video.duration || row.time);
+/** The row whose number is shown. */
+const shownRow = ({ job, row }) => job?.rows[row] ?? job?.rows.at(-1);
+
+function chooseRow(item, i) {
+  item.row = i;
+  seekFrame(item);
   renderFilm(item);
   renderNumber(item);
+}
+
+/** Seek the video to the frame that was counted for the shown row; `onseeked` calls this again. */
+function seekFrame(item) {
+  const video = state.pictures.photo, row = item && shownRow(item);
+  if (!row || !video?.videoWidth || video.seeking || video.soughtTime === row.time) return;
+  video.soughtTime = row.time;
+  video.currentTime = Math.min(row.time + 0.001, video.duration || row.time);
 }
 
 const CHART = { height: 240, left: 46, right: 12, top: 12, bottom: 28 };
@@ -695,8 +705,9 @@ function chart(item) {
   const x = (time) => left + time / end * (width - left - right), y = (value) => height - bottom - Math.max(0, value) / ceiling * (height - top - bottom);
   const step = niceStep(most / 4), ceiling = Math.ceil(most / step) * step, pace = niceStep(end / (width / 110));
   const line = (values) => values.map((value, i) => `${i ? "L" : "M"}${x(rows[i].time).toFixed(1)} ${y(value).toFixed(1)}`).join("");
-  const node = shape("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "img", id: "plot",
-    "aria-label": `${rows.length} frames; maximum ${whole(Math.max(...rows.map((row) => row.count)))} people. Arrow keys read the values; a table follows.` });
+  const chosen = shownRow(item), at = rows.indexOf(chosen);
+  const node = shape("svg", { viewBox: `0 0 ${width} ${height}`, tabindex: 0, role: "slider", id: "plot", "aria-label": "Frame shown",
+    "aria-valuemin": 0, "aria-valuemax": rows.length - 1, "aria-valuenow": at, "aria-valuetext": rowText(chosen) });
   for (let value = 0; value <= ceiling + step / 2; value += step) {
     node.append(shape("line", { class: "axis", x1: left, x2: width - right, y1: y(value), y2: y(value) }),
       shape("text", { x: left - 8, y: y(value) + 4, "text-anchor": "end" }, tick(value, step)));
@@ -707,22 +718,28 @@ function chart(item) {
     node.append(shape("path", { class: "band", d: `${line(rows.map((row) => row.high))}${rows.toReversed().map((row) => `L${x(row.time)} ${y(row.low)}`).join("")}Z` }));
   (rows[0].regions ?? []).forEach((_, i) => node.append(shape("path", { class: "region", d: line(rows.map((row) => row.regions[i].count)) })));
   node.append(shape("path", { class: "line", d: line(rows.map((row) => row.count)) }));
-  const chosen = rows[item.hover] ?? (rows.length === 1 ? rows[0] : null);
-  if (chosen) node.append(shape("line", { class: "rule", x1: x(chosen.time), x2: x(chosen.time), y1: top, y2: height - bottom }),
+  node.append(shape("line", { class: "rule", x1: x(chosen.time), x2: x(chosen.time), y1: top, y2: height - bottom }),
     shape("circle", { cx: x(chosen.time), cy: y(chosen.count), r: 5 }));
   const nearest = (event) => {
     const box = node.getBoundingClientRect(), time = ((event.clientX - box.left) / box.width * width - left) / (width - left - right) * end;
     return rows.reduce((best, row, i) => Math.abs(row.time - time) < Math.abs(rows[best].time - time) ? i : best, 0);
   };
-  node.onpointermove = node.onpointerdown = (event) => { const i = nearest(event); if (i !== item.hover) hoverFilm(item, i); };
+  node.onpointerdown = (event) => {
+    event.preventDefault();  // it would move the focus, and chooseRow replaces this node
+    $("chart").setPointerCapture(event.pointerId);
+    chooseRow(item, nearest(event));
+    $("plot").focus({ preventScroll: true });
+  };
+  $("chart").onpointermove = (event) => { if (event.buttons) chooseRow(item, nearest(event)); };
   node.onkeydown = (event) => {
-    const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-    if (!by) return;
+    const to = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: rows.length - 1 }[event.key];
+    if (to === undefined) return;
     event.preventDefault();
-    hoverFilm(item, Math.min(Math.max(item.hover + by, 0), rows.length - 1));
+    chooseRow(item, Math.min(Math.max(to, 0), rows.length - 1));
   };
   return node;
 }
+const rowText = (row) => `${round(row.time, 2)} s: ${people(row.count)}${(row.regions ?? []).map((one) => `, ${one.name} ${whole(one.count)}`).join("")}`;
 
 function niceStep(rough) {
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -873,7 +890,7 @@ function numbers(item) {
 }
 
 function filmNumbers(item, rows) {
-  const row = rows[item.hover] ?? rows.at(-1), mean = rows.reduce((sum, one) => sum + one.count, 0) / rows.length;
+  const row = shownRow(item), mean = rows.reduce((sum, one) => sum + one.count, 0) / rows.length;
   const top = rows.reduce((best, one) => one.count > best.count ? one : best);
   return { big: whole(row.count), unit: `${Math.round(row.count) === 1 ? "person" : "people"} at ${round(row.time, 2)} s`,
     interval: `Mean ${whole(mean)}; maximum ${whole(top.count)} at ${round(top.time, 2)} s.`, facts: `${rows.length} frames, ${item.job.model ?? state.model}` };
@@ -939,13 +956,15 @@ function renderVideo(item) {
   $("startfilm").hidden = running;
   $("startfilm").textContent = item.job ? "Count again" : "Count this video";
   $("stopfilm").hidden = !running || !item.job;
-  if (!$("film").hidden) renderFilm(item);
+  if ($("film").hidden) return;
+  renderFilm(item);
+  seekFrame(item);
 }
 
 function renderFilm(item) {
-  const { rows } = item.job, row = rows[item.hover], regions = rows[0].regions ?? [];
+  const { rows } = item.job, regions = rows[0].regions ?? [];
   fill($("chart"), chart(item));
-  $("readout").textContent = row ? `${round(row.time, 2)} s: ${people(row.count)}${(row.regions ?? []).map((one) => `, ${one.name} ${whole(one.count)}`).join("")}` : "";
+  $("readout").textContent = rowText(shownRow(item));
   const head = ["Seconds", "People", ...regions.map((region) => region.name)];
   if ($("rows").open) fill($("rows").lastElementChild, el("table", {}, el("caption", { className: "away" }, `People in ${item.name} over time`),
     el("thead", {}, el("tr", {}, ...head.map((text) => el("th", { scope: "col" }, text)))),
