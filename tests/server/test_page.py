@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import shutil
 import time
 from itertools import product
@@ -372,17 +373,72 @@ def expect_soon(read, holds):
         time.sleep(0.05)
 
 
-def test_errors_are_shown_and_the_other_photos_are_counted(address, visit):
+def test_errors_are_shown_in_full_and_the_other_photos_are_counted(address, visit):
     page = visit(address)
     broken = {"name": "notes.png", "mimeType": "image/png", "buffer": b"not an image"}
     large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(1_200_000)}
     choose(page, broken, large, photo())
     expect(page.locator("#trouble")).to_have_text(ask(address, broken)["error"])
-    expect(page.locator("#list .state")).to_have_text(
-        [ask(address, broken)["error"], "1.2 MB; this server's limit is 1 MB", "12"]
-    )
+    states = page.locator("#list .state")
+    expect(states).to_have_text([ask(address, broken)["error"], "1.2 MB; this server's limit is 1 MB", "12"])
+    assert all(states.evaluate_all("all => all.map((one) => one.scrollWidth <= one.clientWidth)"))  # none is cut off
+    expect(page.locator("#total")).to_have_text("12 people in 1 photo; 2 not counted")
+    for name in ("notes.png", "large.png"):  # the same again would fail again, and there is no number
+        page.locator("#list .pick", has_text=name).click()
+        expect(page.locator("#unit")).to_have_text("Not counted")
+        expect(page.locator("#big")).to_be_hidden()
+        expect(page.locator("#again")).to_be_hidden()
     page.get_by_role("button", name="Remove notes.png").click()
     expect(page.locator("#list li")).to_have_count(2)
+
+
+def test_try_again_is_offered_where_it_can_help(address, visit):
+    page = visit(address)
+    page.route("**/v1/count?*", lambda route: route.fulfill(status=504, json={"error": "not counted in time"}), times=1)
+    choose(page, photo())
+    expect(page.locator("#trouble")).to_have_text("not counted in time")
+    page.locator("#again").click()
+    expect(page.locator("#big")).to_have_text("12")
+    expect(page.locator("#trouble")).to_be_hidden()
+
+
+def test_many_photos_show_their_progress(address, visit):
+    page = visit(address)
+    expect(page.locator("#welcome")).to_be_visible()
+    held = []  # answers come one by one, when the test releases them
+    page.route("**/v1/count?*", lambda route: held.append(route))
+    choose(page, *(photo(f"{i}.png") for i in range(5)))
+    for counted in range(4):
+        while not held:
+            page.wait_for_timeout(20)
+        words = f"{counted} of 5 photos" + (r", about \d+ (s|min) left" if counted > 1 else "")
+        expect(page.locator("#overalltext")).to_have_text(re.compile(f"^{words}$"))
+        expect(page.locator("#overallbar")).to_have_js_property("value", counted)
+        held.pop(0).continue_()
+    expect(page.locator("#overalltext")).to_contain_text("4 of 5")
+    page.locator("#list .pick").last.click()  # small photos show that they are being counted, too
+    expect(page.locator("#unit .spinner")).to_be_visible()
+    expect(page.locator("#list .spinner")).to_have_count(1)
+    expect(page.locator("#big")).to_be_hidden()
+    while not held:
+        page.wait_for_timeout(20)
+    held.pop().continue_()
+    expect(page.locator("#big")).to_have_text("12")
+    expect(page.locator("#overall")).to_be_hidden()
+
+
+def test_leaving_the_page_asks_while_results_are_not_saved(address, visit):
+    page, asked = visit(address), []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.locator("#welcome [data-do=example]").click()
+    expect(page.locator("#facts")).to_contain_text("1024 × 768")
+    page.reload()
+    assert asked == ["beforeunload"]
+    page.locator("#welcome [data-do=example]").click()
+    expect(page.locator("#facts")).to_contain_text("1024 × 768")
+    saved(page, "csv")
+    page.reload()
+    assert asked == ["beforeunload"]  # a saved result is not lost
 
 
 def test_the_page_asks_for_the_key_and_waits_for_a_lost_server(visit, tmp_path):
@@ -482,6 +538,43 @@ def test_both_themes_are_readable_and_fit_a_phone(address, visit):
     page.reload()
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
     assert page.evaluate("Object.keys(localStorage)") == ["theme"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_control_has_a_name_for_screen_readers(address, visit, scheme):
+    page = visit(address, color_scheme=scheme, viewport={"width": 375, "height": 740})
+    expect(page.locator("#model")).to_be_visible()
+    controls = names_of_controls(page)
+    choose(page, photo(), photo("b.png"))
+    expect(page.locator("#total")).to_have_text("24 people in 2 photos")
+    for name in ("Count", "Regions", "Correct"):
+        mode(page, name)
+        if name == "Regions":
+            page.get_by_text("Corners as text").click()
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+        controls += names_of_controls(page)
+    assert {"combobox", "slider", "radio", "button", "textbox"} <= {role for role, _ in controls}
+    assert not [control for control in controls if not control[1]]
+
+
+def names_of_controls(page):
+    """(role, accessible name) of every control, as the browser tells assistive software."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "checkbox", "combobox", "link", "progressbar", "radio", "slider", "spinbutton", "textbox"}
+    shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
+    return [(node["role"]["value"], node.get("name", {}).get("value", "").strip()) for node in shown]
+
+
+def test_a_phone_shows_the_count_without_scrolling(address, visit):
+    page = visit(address, viewport={"width": 375, "height": 667}, has_touch=True, is_mobile=True)
+    expect(page.locator("#welcome")).to_be_visible()
+    words = page.locator("#welcome").inner_text()
+    assert "Ctrl" not in words and "Drop" not in words  # nobody can do that there
+    choose(page, photo(), photo("b.png"))
+    expect(page.locator("#big")).to_have_text("12")
+    expect(page.locator("#big")).to_be_in_viewport(ratio=1)
+    choose(page, {"name": "notes.png", "mimeType": "image/png", "buffer": b"not an image"})
+    expect(page.locator("#trouble")).to_be_in_viewport(ratio=1)
 
 
 def test_the_camera_takes_a_photo_and_no_object_url_leaks(address, visit):

@@ -22,16 +22,21 @@ const state = {
 };
 let serial = 0;
 
-// state: idle waiting counting done failed. `regions` and `dots.points` are replaced, never changed in place, so that
+// kept: the result or the rows that were last downloaded. state: idle waiting counting done failed. `regions` and `dots.points` are replaced, never changed in place, so that
 // undo and "is it saved" can compare references.
 function newItem(kind, name, file) {
-  return { id: ++serial, kind, name, file, state: "idle", note: "", error: "", result: null, counted: null, other: null,
+  return { id: ++serial, kind, name, file, state: "idle", note: "", error: "", permanent: false, result: null, kept: null, counted: null, other: null,
     regions: [], dots: null, marked: null, thumb: null, stop: new AbortController(), job: null, row: -1 };  // row: the chosen row of the job; -1: its last
 }
 
 // The server
 
-class Failure extends Error {}  // its message is one line from the server
+/** An error whose message is one line for the user. `permanent`: the same request would fail again. */
+class Failure extends Error {
+  constructor(message, permanent = false) { super(message); this.permanent = permanent; }
+}
+const PERMANENT = [400, 413, 415, 422];  // HTTP statuses of requests that can never succeed
+const failure = (error) => ({ error: error.message, permanent: Boolean(error.permanent) });
 const sleep = (ms, signal) => new Promise((done, fail) => {
   const timer = setTimeout(done, ms);
   signal?.addEventListener("abort", () => { clearTimeout(timer); fail(new Failure("cancelled")); }, { once: true });
@@ -56,7 +61,7 @@ async function ask(path, { method = "GET", body, json, signal, blob, say = () =>
     if (answer.ok) return said;
     if (answer.status === 401) await askKey(key);
     else if (answer.status === 503) await patience(+answer.headers.get("Retry-After") || 2, signal, say);
-    else throw new Failure(said.error || `the server responded with status ${answer.status}`);
+    else throw new Failure(said.error || `the server responded with status ${answer.status}`, PERMANENT.includes(answer.status));
   }
 }
 
@@ -96,10 +101,18 @@ function banner(text) { $("banner").hidden = !text; $("banner").textContent = te
 // The queue
 
 let flying = 0;
+let batch = null;  // {startedAt, ended}: the photos counted since none was waiting
+const pending = () => state.items.filter((item) => item.kind !== "video" && ["waiting", "counting"].includes(item.state)).length;
+
 function pump() {
+  batch = pending() ? batch ?? { startedAt: performance.now(), ended: 0 } : null;
   for (let item; flying < IN_FLIGHT && (item = state.items.find((one) => one.state === "waiting")); flying++) {
     item.state = "counting";
-    count(item).finally(() => { flying--; pump(); render(); });
+    count(item).finally(() => {
+      flying--;
+      if (batch && item.state !== "waiting" && state.items.includes(item)) batch.ended++;
+      pump();
+    });
   }
   render();
 }
@@ -114,7 +127,7 @@ async function count(item) {
     Object.assign(item, { counted: regions, error: "", state: "done" });
     announce(`${item.name}: ${people(item.result.count)}`);
   } catch (error) {
-    Object.assign(item, { error: error.message, state: "failed", result: null });
+    Object.assign(item, { ...failure(error), state: "failed", result: null });
   }
   if (item.regions !== regions || state.model !== model) item.state = "waiting";  // the regions or the model changed meanwhile
   if (item === state.selected) { await openLayers(item); compare(item); }
@@ -134,7 +147,7 @@ function form(item, regions) {
 }
 
 function checkSize(file, limit) {
-  if (file.size > limit) throw new Failure(`${mega(file.size)} MB; this server's limit is ${mega(limit)} MB`);
+  if (file.size > limit) throw new Failure(`${mega(file.size)} MB; this server's limit is ${mega(limit)} MB`, true);
 }
 const mega = (bytes) => Number((bytes / 1e6).toPrecision(3));
 
@@ -173,6 +186,11 @@ function addFiles(files) {
   if (added.length && (!state.selected || !state.items.includes(state.selected) || added.length === 1)) select(added[0]);
   if (state.mode === "correct" && added.length) setMode("view");
   pump();
+}
+
+async function openExample() {
+  try { addFiles([new File([await ask("/v1/example", { blob: true })], "example.jpg", { type: "image/jpeg" })]); }
+  catch (error) { announce(error.message, true); }
 }
 
 /** Fetch a photo of the project when it is first needed. */
@@ -220,7 +238,7 @@ async function select(item) {
     if (state.selected !== item) return photo?.videoWidth && letGo(photo);
     state.pictures.photo = photo;
     if (photo && !item.thumb) await makeThumb(item, photo);
-  } catch (error) { item.error = error.message; }
+  } catch (error) { Object.assign(item, failure(error)); }
   if (state.mode === "correct") openDots(item);
   await openLayers(item);
   compare(item);
@@ -487,7 +505,7 @@ function freeName(regions, stem) {
 }
 
 function setRegions(item, regions) {
-  item.regions = regions;
+  Object.assign(item, { regions, permanent: false });  // the regions may have been the fault
   recount(item);
   render();
 }
@@ -537,10 +555,15 @@ async function openDots(item) {
     const [width, height] = [told.width, told.height], points = told.points;
     item.dots = { points, width, height, past: [], future: [], kept: points, estimate: told.saved ? null : points.length };
     announce(`${points.length} dots`);
-  } catch (error) { item.error = error.message; }
+  } catch (error) { Object.assign(item, failure(error)); }
   item.opening = false;
   render();
 }
+
+const outcome = (item) => item.result ?? (item.job?.rows.length ? item.job.rows : null);
+
+/** Whether closing the page would lose work on an item. */
+const atRisk = (item) => unsaved(item) || (item.kind !== "project" && (item.state === "counting" || outcome(item) !== item.kept));
 
 const unsaved = (item) => Boolean(item.dots && item.dots.points !== item.dots.kept);
 
@@ -628,7 +651,7 @@ async function save(item = state.selected) {
     Object.assign(item, { marked: points.length, error: "" });
     item.dots.kept = points;
     announce(`Saved, ${progressText()}`);
-  } catch (error) { item.error = error.message; announce(error.message); }
+  } catch (error) { Object.assign(item, failure(error)); announce(error.message); }
   item.saving = false;
   render();
 }
@@ -656,7 +679,7 @@ async function startFilm(item) {
     item.job = { ...job, rows: [] };
     item.note = "";
     await follow(item, item.job);
-  } catch (error) { Object.assign(item, { state: "failed", error: error.message }); }
+  } catch (error) { Object.assign(item, { ...failure(error), state: "failed" }); }
   render();
 }
 
@@ -801,17 +824,17 @@ function renderNow() {
   $("layers").hidden = !layered;
   $("opacitybox").hidden = !layered;
   $("opacity").disabled = state.layer === "none";  // hiding it would make the photo jump
-  $("frame").classList.toggle("short", film);
+  $("frame").classList.toggle("short", film || Boolean(item.error && !size()));
   $("drawing").hidden = !state.corners;
   renderNumber(item);
   renderCompare(item);
   renderRegions(item);
   renderDots(item);
   renderVideo(item);
-  const busy = (item.state === "counting" && !film) || item.opening, lost = item.error && !size();
-  $("busy").hidden = !busy && !lost;
-  if (busy) fill($("busy"), el("span", { className: "spinner" }), item.note || (item.opening ? "Finding heads" : "Counting"));
-  else if (lost) fill($("busy"), el("span", { className: "bad" }, item.error));
+  const busy = !film && busyText(item), unseen = state.pictures.photo === null && !size() && !item.error;
+  $("busy").hidden = !busy && !unseen;
+  if (busy) fill($("busy"), spinner(), busy);
+  else if (unseen) fill($("busy"), "This browser cannot show this file. headcount can still count it.");
   stage.setAttribute("aria-label", `${item.name}, ${statusText(item)}`);
   $("hint").textContent = HINTS[state.mode];
   cursor();
@@ -822,6 +845,14 @@ const HINTS = {
   region: "Click corners; double-click or press Enter to close. Drag to move the photo.",
   correct: "Click to add, drag to move, right-click to delete. N and P step through the dots, arrow keys move one, A adds one in the center.",
 };
+
+const spinner = () => el("span", { className: "spinner" });
+
+/** What is being done with a photo now; empty if nothing. */
+function busyText(item) {
+  if (item.opening) return "Finding heads";
+  return { waiting: "Waiting", counting: item.note || "Counting" }[item.state] ?? "";
+}
 
 function statusText(item) {
   if (item.note) return item.note;
@@ -837,7 +868,10 @@ const filmText = (job) => !job ? "sending" : `${job.state === "running" ? "count
 
 function renderList() {
   const counted = state.items.filter((item) => item.result), total = counted.reduce((sum, item) => sum + item.result.count, 0);
-  $("total").textContent = state.project ? progressText() : counted.length ? `${people(total)} in ${counted.length} ${counted.length === 1 ? "photo" : "photos"}` : "Photos";
+  const failed = state.items.filter((item) => item.error).length;
+  $("total").textContent = state.project ? progressText() : (counted.length ? `${people(total)} in ${counted.length} ${counted.length === 1 ? "photo" : "photos"}` : "Photos")
+    + (failed ? `; ${failed} not counted` : "");
+  renderOverall();
   $("list").classList.toggle("folder", Boolean(state.project));
   $("adders").hidden = Boolean(state.project);
   for (const button of document.querySelectorAll(".saves")) button.disabled = !counted.length;
@@ -845,21 +879,33 @@ function renderList() {
   fill($("list"), ...state.items.map(listRow));
 }
 
+function renderOverall() {
+  const left = pending(), ended = batch?.ended ?? 0;
+  $("overall").hidden = !left || left + ended < 2;
+  if ($("overall").hidden) return;
+  const seconds = (performance.now() - batch.startedAt) / 1000 / ended * left;
+  Object.assign($("overallbar"), { max: left + ended, value: ended });
+  $("overalltext").textContent = `${ended} of ${left + ended} photos${ended > 1 ? `, about ${duration(seconds)} left` : ""}`;
+}
+const duration = (seconds) => seconds < 55 ? `${5 * Math.ceil(seconds / 5)} s` : `${Math.ceil(seconds / 60)} min`;
+
 function listRow(item) {
   const status = statusText(item), failed = item.error && !item.note, number = item.result && item.state === "done" && !failed && status === whole(item.result.count);
-  const mark = item.thumb ?? el("span", { className: "blank" }, icon(item.marked !== null ? "check" : item.kind === "video" ? "video" : "file"));
+  const mark = item.thumb ?? (failed ? null : el("span", { className: "blank" }, icon(item.marked !== null ? "check" : item.kind === "video" ? "video" : "file")));
   const pick = el("button", { className: "pick", id: `pick${item.id}`, title: failed ? item.error : item.name, "aria-current": item === state.selected ? "true" : null, onclick: () => select(item) },
     mark,
     el("span", { className: "words" }, el("span", { className: "name" }, item.name),
-      el("span", { className: `state number ${failed ? "bad" : number ? "" : "soft"}` }, status)));
+      el("span", { className: `state number ${failed ? "bad" : number ? "" : "soft"}` }, item.state === "counting" ? spinner() : null, status)));
   const away = item.kind === "project" ? null : el("button", { className: "plain remove", id: `remove${item.id}`, "aria-label": `Remove ${item.name}`, onclick: () => remove(item) }, icon("close"));
-  return el("li", { className: item === state.selected ? "chosen" : "" }, pick, away);
+  return el("li", { className: `${item === state.selected ? "chosen" : ""} ${failed ? "failed" : ""}` }, pick, away);
 }
 
 function renderNumber(item) {
   const told = numbers(item);
+  $("big").hidden = !told.big;
+  $("number").classList.toggle("failed", Boolean(item.error && !told.big));
   $("big").textContent = told.big;
-  $("unit").textContent = told.unit;
+  fill($("unit"), ...(told.busy ? [spinner()] : []), told.unit);
   $("interval").textContent = told.interval ?? "";
   $("interval").hidden = !told.interval;
   $("facts").textContent = told.facts ?? "";
@@ -868,7 +914,7 @@ function renderNumber(item) {
   $("warning").textContent = warning || "";
   $("trouble").hidden = !item.error;
   $("trouble").textContent = item.error;
-  $("again").hidden = !item.error || item.kind === "video";
+  $("again").hidden = !item.error || item.permanent || item.kind === "video";
   const layer = state.mode !== "correct" && item.result?.overlay && state.layer !== "none";
   $("legend").hidden = !layer;
   if (!layer) return;
@@ -880,10 +926,10 @@ function renderNumber(item) {
 /** The big number and the texts around it. */
 function numbers(item) {
   const { result, dots, job } = item;
-  if (item.kind === "video") return job?.rows.length ? filmNumbers(item, job.rows) : { big: "–", unit: "not counted yet" };
+  if (item.kind === "video") return job?.rows.length ? filmNumbers(item, job.rows) : { big: "", unit: item.error ? "Not counted" : item.state === "counting" ? "Counting" : "Not counted yet", busy: item.state === "counting" };
   if (state.mode === "correct") return dots ? { big: dots.points.length.toLocaleString("en"), unit: dots.points.length === 1 ? "dot" : "dots",
-    interval: dots.estimate === null ? "" : `The model found ${dots.estimate.toLocaleString("en")}.` } : { big: "–", unit: item.opening ? "finding heads" : "no dots" };
-  if (!result) return { big: "–", unit: item.state === "failed" ? "not counted" : item.note || "counting" };
+    interval: dots.estimate === null ? "" : `The model found ${dots.estimate.toLocaleString("en")}.` } : { big: "", unit: busyText(item) || "No dots", busy: Boolean(busyText(item)) };
+  if (!result) return { big: "", unit: busyText(item) || "Not counted", busy: Boolean(busyText(item)) };
   return { big: whole(result.count), unit: Math.round(result.count) === 1 ? "person" : "people",
     interval: result.low === null ? "" : `Likely ${whole(result.low)} to ${whole(result.high)}.`,
     facts: `${result.width} × ${result.height}, ${result.seconds.toFixed(2)} s, ${result.model}` };
@@ -905,7 +951,7 @@ function renderCompare(item) {
   $("wipebox").hidden = !(both && second.result && state.layer !== "none");
   if (!both) return;
   fill($("pair"), ...[[item.result.model, item.result], [second.model, second.result]].map(([name, result]) =>
-    el("div", { className: "cut" }, el("span", { className: "small soft", title: name }, name), el("b", {}, result ? whole(result.count) : second.error ?? "…"))));
+    el("div", {}, el("span", { className: "small soft" }, name), result || !second.error ? el("b", {}, result ? whole(result.count) : "…") : el("p", { className: "small bad" }, second.error))));
   $("wipea").textContent = item.result.model;
   $("wipeb").textContent = second.model;
 }
@@ -953,7 +999,7 @@ function renderVideo(item) {
   $("progress").hidden = !running;
   if (item.job?.progress != null) $("progress").value = item.job.progress; else $("progress").removeAttribute("value");
   $("filmstate").textContent = item.job || running ? statusText(item) : "To count only part of the frame, draw regions first.";
-  $("startfilm").hidden = running;
+  $("startfilm").hidden = running || item.permanent;
   $("startfilm").textContent = item.job ? "Count again" : "Count this video";
   $("stopfilm").hidden = !running || !item.job;
   if ($("film").hidden) return;
@@ -1014,9 +1060,11 @@ function png(item) {
   Object.assign(sheet, { width: Math.round(width * scale), height: Math.round(height * scale) });
   const context = sheet.getContext("2d"), unit = Math.max(0.5, Math.min(sheet.width, sheet.height) / 700), told = numbers(item), pointer = state.pointer;
   paint(context, item, { scale, x: 0, y: 0, width: sheet.width, height: sheet.height, unit });
-  const text = `${told.big} ${told.unit}`;
-  context.font = `600 ${26 * unit}px system-ui, sans-serif`;
-  plate(context, text, context.measureText(text).width / 2 + 21 * unit, 32 * unit, unit, 26);
+  if (told.big) {
+    const text = `${told.big} ${told.unit}`;
+    context.font = `600 ${26 * unit}px system-ui, sans-serif`;
+    plate(context, text, context.measureText(text).width / 2 + 21 * unit, 32 * unit, unit, 26);
+  }
   sheet.toBlob((blob) => download(`${stem(item.name)}-count.png`, blob));
 }
 
@@ -1047,10 +1095,10 @@ function shoot() {
 // Actions
 
 const actions = {
-  choose: () => $("files").click(),
+  choose: () => $("files").click(), example: openExample,
   camera: openCamera, shoot, endcamera: () => $("cameradialog").close(),
-  csv: () => download("counts.csv", countsCsv(), "text/csv"),
-  json: () => download("counts.json", everything(), "application/json"),
+  csv: () => { download("counts.csv", countsCsv(), "text/csv"); state.items.forEach((item) => { if (item.kind !== "video") item.kept = outcome(item); }); },
+  json: () => { download("counts.json", everything(), "application/json"); state.items.forEach((item) => { item.kept = outcome(item); }); },
   png: () => size() && png(state.selected),
   smaller: () => zoom(1 / 1.4), larger: () => zoom(1.4), fit: () => { state.view = null; cursor(); },
   again: () => { const item = state.selected; item.error = ""; if (state.mode === "correct") openDots(item); else { item.state = "waiting"; pump(); } },
@@ -1072,7 +1120,7 @@ const actions = {
     if (kind !== "project") dots.kept = dots.points;
   },
   film: () => startFilm(state.selected), stopfilm: () => stopFilm(state.selected),
-  filmcsv: () => download(`${stem(state.selected.name)}.csv`, filmCsv(state.selected), "text/csv"),
+  filmcsv: () => { download(`${stem(state.selected.name)}.csv`, filmCsv(state.selected), "text/csv"); state.selected.kept = outcome(state.selected); },
 };
 document.addEventListener("click", (event) => actions[event.target.closest("[data-do]")?.dataset.do]?.());
 
@@ -1138,7 +1186,7 @@ document.onpaste = (event) => { if (state.facts && event.clipboardData.files.len
 document.ondragover = (event) => { event.preventDefault(); document.body.classList.toggle("dropping", [...event.dataTransfer.types].includes("Files")); };
 document.ondragleave = (event) => { if (!event.relatedTarget) document.body.classList.remove("dropping"); };
 document.ondrop = (event) => { event.preventDefault(); document.body.classList.remove("dropping"); if (state.facts) addFiles([...event.dataTransfer.files]); };
-window.onbeforeunload = (event) => { if (state.items.some(unsaved)) event.preventDefault(); };
+window.onbeforeunload = (event) => { if (state.items.some(atRisk)) event.preventDefault(); };
 new ResizeObserver(draw).observe(stage);
 
 // Theme and startup
