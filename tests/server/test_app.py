@@ -238,6 +238,28 @@ def test_a_body_over_the_limit_is_refused_and_not_kept(tmp_path):
         assert not [f for f in (tmp_path / "state").rglob("*") if f.is_file() and "sqlite" not in f.name]
 
 
+# A browser that notes its address, and what the server there answered.
+BROWSER = """
+import pathlib, sys, urllib.request
+address, note = sys.argv[1:]
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+pathlib.Path(note + ".part").write_text(f"{address} {opener.open(address + '/readyz').status}")
+pathlib.Path(note + ".part").rename(note)
+"""
+
+
+def test_open_opens_a_browser_once_the_server_is_ready(tmp_path):
+    script, note = tmp_path / "browser.py", tmp_path / "note.txt"
+    script.write_text(BROWSER)
+    command = f"{sys.executable} {script} %s {note}"
+    with server_process(tmp_path, "--open", BROWSER=command, http_proxy="http://127.0.0.1:9") as (address, _):
+        end = time.monotonic() + 60
+        while not note.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert note.read_text() == f"{address} 200"
+
+
 def test_a_key_is_required_if_one_is_set(tmp_path, monkeypatch):
     monkeypatch.setenv(API_KEY_VARIABLE, "open sesame")
     with serving(tmp_path) as (client, _):
