@@ -124,10 +124,18 @@ def mode(page, name):
     page.locator("#modes label", has_text=name).click()
 
 
+def inside(page, function, argument=None):
+    """Call a JavaScript function that sees the names of the page's own modules."""
+    names = {"state": "state", "view": "toScreen, currentView", "painting": "drawNow", "chart": "CHART"}
+    imports = "".join(f"const {{{what}}} = await import('/static/{name}.js'); " for name, what in names.items())
+    return page.evaluate(f"async (argument) => {{ {imports} return ({function})(argument); }}", argument)
+
+
 def on_screen(page, x, y):
     """The window position of a point of the photo, given in its pixels."""
     page.evaluate("() => new Promise(requestAnimationFrame)")  # earlier changes are laid out first
-    return page.evaluate(
+    return inside(
+        page,
         "p => { const b = stage.getBoundingClientRect(), [x, y] = toScreen(p); return [x + b.left, y + b.top]; }",
         [x, y],
     )
@@ -139,9 +147,7 @@ def click(page, x, y, **options):
 
 def seen(page):
     """What the stage shows after it was painted."""
-    return page.evaluate(
-        "() => new Promise(requestAnimationFrame).then(() => { drawNow(); return stage.toDataURL(); })"
-    )
+    return inside(page, "() => new Promise(requestAnimationFrame).then(() => { drawNow(); return stage.toDataURL(); })")
 
 
 def saved(page, button):
@@ -242,7 +248,7 @@ def test_regions_are_drawn_counted_and_saved(address, visit, tmp_path):
     expect(page.locator("#regiontable tbody tr")).to_have_count(1)
     click(page, 10, 10)
     page.keyboard.press("Escape")
-    assert page.evaluate("state.corners") is None
+    assert inside(page, "() => state.corners") is None
 
 
 def test_dots_are_corrected_and_downloaded(address, visit):
@@ -333,7 +339,7 @@ def test_a_video_gives_a_chart(address, visit, tmp_path):
 
 def chart_click(page, time, end):
     """Click the chart of a video of `end` seconds at a time."""
-    box, x = page.locator("#plot").bounding_box(), page.evaluate("[CHART.left, CHART.right, CHART.height]")
+    box, x = page.locator("#plot").bounding_box(), inside(page, "() => [CHART.left, CHART.right, CHART.height]")
     left, right, height = (value * box["height"] / x[2] for value in x)
     page.mouse.click(box["x"] + left + (box["width"] - left - right) * time / end, box["y"] + height / 2)
 
@@ -363,7 +369,7 @@ def wait_for_gray(page, level):
     """Wait until the middle of the photo has a gray level; the frames of a video are coded with loss."""
     shown = """() => { drawNow(); const [x, y] = toScreen([80, 48]).map((v) => v * devicePixelRatio);
       return stage.getContext("2d").getImageData(x, y, 1, 1).data[1]; }"""
-    expect_soon(lambda: page.evaluate(shown), lambda gray: abs(gray - level) < 12)
+    expect_soon(lambda: inside(page, shown), lambda gray: abs(gray - level) < 12)
 
 
 def expect_soon(read, holds):
@@ -605,11 +611,11 @@ def test_the_page_works_with_touch_alone(address, visit):
     page.locator("#deletedot").tap()
     expect(page.locator("#big")).to_have_text("12")
     fingers = page.context.new_cdp_session(page)
-    (x, y), before = on_screen(page, 100, 60), page.evaluate("view().scale")
+    (x, y), before = on_screen(page, 100, 60), inside(page, "() => currentView().scale")
     for kind, gap in (("Start", 20), ("Move", 40), ("Move", 80), ("End", None)):
         points = [] if gap is None else [{"x": x - gap, "y": y, "id": 0}, {"x": x + gap, "y": y, "id": 1}]
         fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
-    assert page.evaluate("view().scale") == pytest.approx(4 * before, rel=0.2)
+    assert inside(page, "() => currentView().scale") == pytest.approx(4 * before, rel=0.2)
     assert on_screen(page, 100, 60) == pytest.approx([x, y], abs=12)  # the point between the fingers stays there
     expect(page.locator("#big")).to_have_text("12")
 
