@@ -321,15 +321,15 @@ def test_a_video_gives_a_chart(address, visit, tmp_path):
     for corner in ((0, 0), (80, 0), (80, 96), (0, 96)):
         click(page, *corner)
     page.keyboard.press("Enter")
-    page.locator("#startfilm").click()
-    expect(page.locator("#filmstate")).to_have_text("done, 4 frames")
+    page.locator("#startvideo").click()
+    expect(page.locator("#videostate")).to_have_text("done, 4 frames")
     assert (
         page.locator("#chart .line").get_attribute("d").count("L") == 3 and page.locator("#chart .region").count() == 1
     )
     page.locator("#plot").focus()
     page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    rows = list(csv.DictReader(io.StringIO(saved(page, "filmcsv").decode())))
+    rows = list(csv.DictReader(io.StringIO(saved(page, "rowscsv").decode())))
     assert [float(row["time"]) for row in rows] == pytest.approx([0, 0.5, 1, 1.5], abs=0.01)
     assert float(rows[1]["region: Region 1"]) == pytest.approx(float(rows[1]["count"]) / 2, rel=0.02)
     expect(page.locator("#readout")).to_contain_text(f"0.5 s: {float(rows[1]['count']):,.0f} people")
@@ -350,8 +350,8 @@ def test_the_frame_shown_belongs_to_the_number_shown(address, visit, tmp_path):
     page = visit(address)
     choose(page, str(tmp_path / "v.webm"))
     page.locator("#every").select_option("1f")
-    page.locator("#startfilm").click()
-    expect(page.locator("#filmstate")).to_have_text("done, 4 frames")
+    page.locator("#startvideo").click()
+    expect(page.locator("#videostate")).to_have_text("done, 4 frames")
     expect(page.locator("#unit")).to_have_text("people at 1.5 s")  # the last number, so the last frame
     wait_for_gray(page, levels[3])
     chart_click(page, 0.55, 1.5)  # near the second frame

@@ -83,9 +83,9 @@ export const actions = {
     download(`${baseName(name)}-dots.csv`, dotsCsv(state.selected), "text/csv");
     if (kind !== "project") dots.kept = dots.points;
   },
-  film: () => startVideo(state.selected),
-  stopfilm: () => cancelVideo(state.selected),
-  filmcsv: () => {
+  startvideo: () => startVideo(state.selected),
+  stopvideo: () => cancelVideo(state.selected),
+  rowscsv: () => {
     download(`${baseName(state.selected.name)}.csv`, rowsCsv(state.selected), "text/csv");
     state.selected.kept = outcome(state.selected);
   },

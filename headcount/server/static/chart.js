@@ -87,8 +87,11 @@ export function chartElement(item) {
   return node;
 }
 
-export const rowText = (row) =>
-  `${round(row.time, 2)} s: ${formatPeople(row.count)}${(row.regions ?? []).map((one) => `, ${one.name} ${formatCount(one.count)}`).join("")}`;
+/** The counts of a row as text: "0.5 s: 12 people, stage 3". */
+export function rowText(row) {
+  const regions = (row.regions ?? []).map((region) => `${region.name} ${formatCount(region.count)}`);
+  return [`${round(row.time, 2)} s: ${formatPeople(row.count)}`, ...regions].join(", ");
+}
 
 function niceStep(rough) {
   const power = 10 ** Math.floor(Math.log10(rough));

@@ -43,7 +43,8 @@ async function countPhoto(item) {
   } catch (error) {
     Object.assign(item, { ...failedWith(error), state: "failed", result: null });
   }
-  if (item.regions !== regions || state.model !== model) item.state = "waiting"; // the regions or the model changed meanwhile
+  const outdated = item.regions !== regions || state.model !== model; // they changed meanwhile
+  if (outdated) item.state = "waiting";
   if (item === state.selected) {
     await loadLayers(item);
     compareModels(item);

@@ -46,8 +46,8 @@ export async function loadFile(item) {
 }
 
 export async function selectItem(item) {
-  if (state.pictures.photo?.videoWidth) releaseVideo(state.pictures.photo);
-  Object.assign(state, { selected: item, pictures: {}, view: null, corners: null, dot: -1 });
+  if (state.images.photo?.videoWidth) releaseVideo(state.images.photo);
+  Object.assign(state, { selected: item, images: {}, view: null, corners: null, dot: -1 });
   if (item?.kind === "project" && state.mode === "view" && item.state === "idle") setMode("correct");
   if (item?.kind === "video" && state.mode === "correct") setMode("view");
   render();
@@ -56,7 +56,7 @@ export async function selectItem(item) {
     await loadFile(item);
     const photo = await (item.kind === "video" ? loadVideo(item.file) : loadImage(item.file));
     if (state.selected !== item) return photo?.videoWidth && releaseVideo(photo);
-    state.pictures.photo = photo;
+    state.images.photo = photo;
     if (photo && !item.thumb) await makeThumb(item, photo);
   } catch (error) {
     Object.assign(item, failedWith(error));
@@ -74,7 +74,7 @@ export async function loadLayers(item) {
   const images = await Promise.all(Object.values(sources).map((source) => source && loadImage(source)));
   if (state.selected === item)
     Object.keys(sources).forEach((name, i) => {
-      state.pictures[name] = images[i];
+      state.images[name] = images[i];
     });
   render();
 }

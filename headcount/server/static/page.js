@@ -114,7 +114,8 @@ async function start() {
   if (facts.project) await openProject();
   if (state.early.length) addFiles(state.early.splice(0));
   render();
-  setInterval(() => document.hidden || fetch("/healthz").catch(waitUntilOnline), 5000); // notices early that the server is gone
+  // This notices early that the server is gone.
+  setInterval(() => document.hidden || fetch("/healthz").catch(waitUntilOnline), 5000);
 }
 
 start().catch((error) => showBanner(error.message));

@@ -1,5 +1,5 @@
-// Painting: the photo, its layer, its regions and its dots. In all functions `at` is {scale, x, y, width, height, unit}; `unit` is the
-// width of a thin line.
+// Painting: the photo, its layer, its regions and its dots, all on one canvas. The same functions make the PNG.
+// In all of them `at` is {scale, x, y, width, height, unit}, and `unit` is the width of a thin line.
 
 import { stage } from "./dom.js";
 import { formatCount } from "./format.js";
@@ -31,7 +31,7 @@ export function paint(context, item, at) {
   const [width, height] = photoSize(item),
     box = [at.x, at.y, width * at.scale, height * at.scale];
   context.imageSmoothingEnabled = at.scale < 4; // zoomed in, pixels stay sharp squares
-  if (state.pictures.photo) context.drawImage(state.pictures.photo, ...box);
+  if (state.images.photo) context.drawImage(state.images.photo, ...box);
   else {
     context.fillStyle = "#888";
     context.fillRect(...box);
@@ -45,9 +45,9 @@ export function paint(context, item, at) {
 
 function paintLayers(context, at, box) {
   if (state.layer === "none") return;
-  const first = state.pictures[state.layer],
+  const first = state.images[state.layer],
     name = state.layer[0].toUpperCase() + state.layer.slice(1);
-  const second = state.other && state.mode === "view" ? state.pictures[`other${name}`] : null;
+  const second = state.other && state.mode === "view" ? state.images[`other${name}`] : null;
   const edge = second ? box[0] + box[2] * state.wipe : box[0] + box[2];
   context.imageSmoothingEnabled = true;
   paintPart(context, first, box, box[0], edge);
@@ -87,7 +87,7 @@ function paintRegions(context, item, at, width, height) {
 const centerOf = (corners) =>
   [0, 1].map((axis) => corners.reduce((sum, corner) => sum + corner[axis], 0) / corners.length);
 
-function paintOutline(context, corners, at, colour, closed) {
+function paintOutline(context, corners, at, color, closed) {
   context.beginPath();
   corners.forEach((corner, i) => context[i ? "lineTo" : "moveTo"](...toScreen(corner, at)));
   if (closed) context.closePath();
@@ -95,7 +95,7 @@ function paintOutline(context, corners, at, colour, closed) {
   context.lineJoin = "round";
   for (const [tint, width] of [
     ["#14181ecc", 5],
-    [colour, 2],
+    [color, 2],
   ]) {
     // a light line over a dark one is visible on any background
     Object.assign(context, { strokeStyle: tint, lineWidth: width * at.unit });
@@ -128,10 +128,10 @@ function paintDots(context, dots, at) {
   });
 }
 
-function paintDisc(context, [x, y], radius, unit, colour) {
+function paintDisc(context, [x, y], radius, unit, color) {
   context.beginPath();
   context.arc(x, y, radius * unit, 0, 7);
-  Object.assign(context, { fillStyle: colour, strokeStyle: "#14181e", lineWidth: 1.5 * unit });
+  Object.assign(context, { fillStyle: color, strokeStyle: "#14181e", lineWidth: 1.5 * unit });
   context.fill();
   context.stroke();
 }

@@ -192,25 +192,31 @@ export function renderDots(item) {
   $("dotstate").textContent = point
     ? `Dot ${state.dot + 1} at ${point.map((value) => Math.round(value)).join(", ")}`
     : project
-      ? `${progressText()}. ${dots && unsaved(item) ? "This photo has unsaved changes." : item.marked !== null ? "This photo is saved." : "These dots are the model's estimate; correct them, then save."}`
+      ? `${progressText()}. ${savedText(item)}`
       : "Put a dot on each head, then save the dots as CSV.";
 }
 
+function savedText(item) {
+  if (unsaved(item)) return "This photo has unsaved changes.";
+  if (item.marked !== null) return "This photo is saved.";
+  return "These dots are the model's estimate; correct them, then save.";
+}
+
 export function renderVideo(item) {
-  const film = item.kind === "video",
+  const isVideo = item.kind === "video",
     running = item.state === "counting";
-  $("video").hidden = !film;
-  $("film").hidden = !film || !item.job?.rows.length;
-  if (!film) return;
+  $("video").hidden = !isVideo;
+  $("countovertime").hidden = !isVideo || !item.job?.rows.length;
+  if (!isVideo) return;
   $("progress").hidden = !running;
   if (item.job?.progress != null) $("progress").value = item.job.progress;
   else $("progress").removeAttribute("value");
-  $("filmstate").textContent =
+  $("videostate").textContent =
     item.job || running ? statusText(item) : "To count only part of the frame, draw regions first.";
-  $("startfilm").hidden = running || item.permanent;
-  $("startfilm").textContent = item.job ? "Count again" : "Count this video";
-  $("stopfilm").hidden = !running || !item.job;
-  if ($("film").hidden) return;
+  $("startvideo").hidden = running || item.permanent;
+  $("startvideo").textContent = item.job ? "Count again" : "Count this video";
+  $("stopvideo").hidden = !running || !item.job;
+  if ($("countovertime").hidden) return;
   renderChart(item);
   seekFrame(item);
 }
@@ -227,7 +233,7 @@ export function renderChart(item) {
       element(
         "table",
         {},
-        element("caption", { className: "away" }, `People in ${item.name} over time`),
+        element("caption", { className: "visually-hidden" }, `People in ${item.name} over time`),
         element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))),
         element(
           "tbody",

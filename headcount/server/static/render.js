@@ -20,28 +20,28 @@ export function render() {
 
 function renderNow() {
   const item = state.selected,
-    film = item?.kind === "video";
+    isVideo = item?.kind === "video";
   $("loading").hidden = Boolean(state.facts);
   $("welcome").hidden = !state.facts || state.items.length > 0;
   $("work").hidden = !state.facts || !state.items.length;
   renderList();
   if (!item) return;
-  $("correctbox").hidden = film;
+  $("correctbox").hidden = isVideo;
   for (const name of ["mode", "layer"])
     for (const input of document.getElementsByName(name)) input.checked = input.value === state[name];
-  const layered = state.mode !== "correct" && !film;
+  const layered = state.mode !== "correct" && !isVideo;
   $("layers").hidden = !layered;
   $("opacitybox").hidden = !layered;
   $("opacity").disabled = state.layer === "none"; // hiding it would make the photo jump
-  $("frame").classList.toggle("short", film || Boolean(item.error && !photoSize()));
+  $("frame").classList.toggle("short", isVideo || Boolean(item.error && !photoSize()));
   $("drawing").hidden = !state.corners;
   renderNumber(item);
   renderCompare(item);
   renderRegions(item);
   renderDots(item);
   renderVideo(item);
-  const busy = !film && busyText(item),
-    unseen = state.pictures.photo === null && !photoSize() && !item.error;
+  const busy = !isVideo && busyText(item),
+    unseen = state.images.photo === null && !photoSize() && !item.error;
   $("busy").hidden = !busy && !unseen;
   if (busy) replaceChildren($("busy"), spinner(), busy);
   else if (unseen) replaceChildren($("busy"), "This browser cannot show this file. headcount can still count it.");
@@ -54,7 +54,8 @@ const HINTS = {
   view: "Scroll or pinch to zoom, drag to move, double-click to fit.",
   region: "Click corners; double-click or press Enter to close. Drag to move the photo.",
   correct:
-    "Click to add, drag to move, right-click to delete. N and P step through the dots, arrow keys move one, A adds one in the center.",
+    "Click to add, drag to move, right-click to delete. " +
+    "N and P step through the dots, arrow keys move one, A adds one in the center.",
 };
 
 /** What is being done with a photo now; empty if nothing. */
@@ -74,10 +75,11 @@ export function statusText(item) {
   return item.result ? formatCount(item.result.count) : "not saved yet";
 }
 
-const jobText = (job) =>
-  !job
-    ? "sending"
-    : `${job.state === "running" ? "counting" : job.state}, ${job.rows.length} ${job.rows.length === 1 ? "frame" : "frames"}`;
+function jobText(job) {
+  if (!job) return "sending";
+  const frames = `${job.rows.length} ${job.rows.length === 1 ? "frame" : "frames"}`;
+  return `${job.state === "running" ? "counting" : job.state}, ${frames}`;
+}
 
 function renderList() {
   const counted = state.items.filter((item) => item.result),

@@ -41,7 +41,8 @@ export async function request(path, { method = "GET", body, json, signal, blob, 
     } catch (error) {
       if (signal?.aborted) throw new Failure("cancelled");
       await waitUntilOnline();
-      if (++broken === 3) throw new Failure("the connection failed during the upload"); // although the server is reachable
+      // The server is reachable, but not for this request.
+      if (++broken === 3) throw new Failure("the connection failed during the upload");
       continue;
     }
     if (answer.ok) return said;

@@ -12,7 +12,7 @@ export const state = {
   layer: "density",
   opacity: 0.8,
   wipe: 0.5,
-  pictures: {}, // of the selected item: photo, density, mask, otherDensity, otherMask
+  images: {}, // of the selected item: photo, density, mask, otherDensity, otherMask
   view: null, // {scale, x, y}: screen = photo * scale + (x, y), CSS pixels; null: fitted
   corners: null, // of the region being drawn, photo pixels
   dot: -1, // index of the selected dot

@@ -63,7 +63,7 @@ export function chooseRow(item, i) {
 
 /** Seek the video to the frame that was counted for the shown row; `onseeked` calls this again. */
 export function seekFrame(item) {
-  const video = state.pictures.photo,
+  const video = state.images.photo,
     row = item && shownRow(item);
   if (!row || !video?.videoWidth || video.seeking || video.soughtTime === row.time) return;
   video.soughtTime = row.time;

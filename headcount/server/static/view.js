@@ -6,7 +6,7 @@ import { requestDraw } from "./painting.js";
 import { state } from "./state.js";
 
 export function photoSize(item = state.selected) {
-  if (state.pictures.photo) return sizeOf(state.pictures.photo);
+  if (state.images.photo) return sizeOf(state.images.photo);
   return item?.result
     ? [item.result.width, item.result.height]
     : item?.dots
@@ -30,13 +30,13 @@ export const toScreen = ([x, y], at = currentView()) => [x * at.scale + at.x, y 
 
 export const toPhoto = ([x, y], at = currentView()) => [(x - at.x) / at.scale, (y - at.y) / at.scale];
 
-export function zoomBy(factor, centre = [stage.clientWidth / 2, stage.clientHeight / 2]) {
+export function zoomBy(factor, center = [stage.clientWidth / 2, stage.clientHeight / 2]) {
   if (!photoSize()) return;
   const old = currentView(),
     least = fittedView().scale,
     scale = Math.min(Math.max(old.scale * factor, least), Math.max(40, least));
-  const [x, y] = toPhoto(centre, old);
-  state.view = scale <= least ? null : clampView({ scale, x: centre[0] - x * scale, y: centre[1] - y * scale });
+  const [x, y] = toPhoto(center, old);
+  state.view = scale <= least ? null : clampView({ scale, x: center[0] - x * scale, y: center[1] - y * scale });
   updateCursor();
 }
 
