@@ -3,8 +3,8 @@
 export const state = {
   facts: null, // GET /v1/models
   early: [], // files chosen before `facts` arrived
-  model: "",
-  other: "", // the chosen model, and the one to compare with it
+  model: "", // the name of the chosen model
+  other: "", // the model to compare with it
   project: null, // GET /v1/project, if a folder is open
   items: [], // photos and videos, see newItem
   selected: null,
@@ -17,8 +17,8 @@ export const state = {
   corners: null, // of the region being drawn, photo pixels
   dot: -1, // index of the selected dot
   pointer: null, // position over the stage, screen pixels
-  space: false,
-  typed: false, // the space bar is held; the keyboard was used last
+  space: false, // whether the space bar is held
+  typed: false, // whether the keyboard was used last
 };
 
 let serial = 0;
