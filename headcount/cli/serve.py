@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+import cyclopts
 
 from headcount.cli.app import COUNTING, DATA, app
+from headcount.cli.browser import open_when_ready
 from headcount.cli.messages import UsageError, print_message, usage_errors
 from headcount.cli.options import EngineName, Flag, Precision, Repeatable
 
 if TYPE_CHECKING:
     from headcount.server.service import ServeSettings
+
+OpenFlag = Annotated[bool, cyclopts.Parameter(name="--open", negative="", show_default=False)]
 
 
 @app.command(group=COUNTING)
@@ -34,6 +39,7 @@ def serve(
     waiting: int = 0,
     keep: float = 24,
     no_key: Flag = False,
+    open_browser: OpenFlag = False,
 ) -> int:
     """Serve a web page and an HTTP API that count people in photos and videos.
 
@@ -61,6 +67,7 @@ def serve(
         keep: Hours for which the counts of a video are kept. Videos are deleted once counted, and photos are never
             written to disk.
         no_key: Serve other machines without a key. Anyone who can reach the port can then use the server.
+        open_browser: Open the page in a browser once the server is ready.
     """
     from headcount.server.service import API_KEY_VARIABLE, LOOPBACK, ServeSettings, state_folder
 
@@ -87,11 +94,11 @@ def serve(
                 " or say --no-key"
             )
         print_message(f"anyone who can reach this port can use it; set {API_KEY_VARIABLE} to require a key")
-    return run_server(settings, host, port, workers)
+    return run_server(settings, host, port, workers, open_browser)
 
 
 @app.command(group=DATA)
-def annotate(folder: Path, /, *, port: int = 8000, model: str | None = None) -> int:
+def annotate(folder: Path, /, *, port: int = 8000, model: str | None = None, open_browser: OpenFlag = False) -> int:
     """Annotate the heads in a folder of photos on a web page.
 
     The page starts with the estimates of a model. It saves the annotations to points.csv in the folder, which
@@ -101,17 +108,23 @@ def annotate(folder: Path, /, *, port: int = 8000, model: str | None = None) -> 
         folder: The folder of photos.
         port: Port of the page, which only this machine can open.
         model: The model that makes the estimates, as in headcount count.
+        open_browser: Open the page in a browser once it is ready.
     """
     from headcount.server.service import ServeSettings, state_folder
 
     settings = ServeSettings(model=model, project=str(folder), state=str(state_folder()))
-    return run_server(settings, "127.0.0.1", port, workers=1)
+    return run_server(settings, "127.0.0.1", port, 1, open_browser)
 
 
-def run_server(settings: ServeSettings, host: str, port: int, workers: int) -> int:
+def run_server(settings: ServeSettings, host: str, port: int, workers: int, open_browser: bool) -> int:
     """Serve until the process is stopped. Returns the exit code."""
     from headcount.server.app import serve as serve_page
 
+    def on_listening(address: str) -> None:
+        print(f"headcount is at {address}", flush=True)
+        if open_browser:
+            open_when_ready(address)
+
     with usage_errors():
-        serve_page(settings, host, port, workers, lambda address: print(f"headcount is at {address}", flush=True))
+        serve_page(settings, host, port, workers, on_listening)
     return 0

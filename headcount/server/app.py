@@ -20,7 +20,7 @@ from headcount import __version__
 from headcount.server.errors import ERROR_RESPONSES, add_error_handlers
 from headcount.server.metrics import MULTIPROCESS_FOLDER
 from headcount.server.middleware import MetricsMiddleware, SecurityMiddleware
-from headcount.server.routes import counting, health, project, videos
+from headcount.server.routes import counting, health, page, project, videos
 from headcount.server.service import ServeSettings, Service
 
 SETTINGS_VARIABLE = "HEADCOUNT_SERVE"  # environment variable: the settings as JSON, for the processes of --workers
@@ -54,7 +54,7 @@ def create_app(settings: ServeSettings) -> FastAPI:
     )
     app.state.service = service
     add_error_handlers(app)
-    for routes in (counting, videos, project, health):
+    for routes in (page, counting, videos, project, health):
         app.include_router(routes.router)
     app.add_middleware(SecurityMiddleware, settings=settings)
     app.add_middleware(MetricsMiddleware, metrics=service.metrics)  # the outermost

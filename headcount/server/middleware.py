@@ -27,13 +27,14 @@ RECEIVE_TIMEOUT = 30.0  # seconds without data before a request body is abandone
 MIN_BYTES_PER_SECOND = 4_000  # of a body that has taken longer than that; slower ones would hold an upload for ever
 BODY_METHODS = ("POST", "PUT")
 PUBLIC_PATHS = ("/", "/healthz", "/readyz", "/openapi.json")  # served without a key
+PUBLIC_FOLDER = "/static/"  # likewise: the page itself asks for the key
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Content-Security-Policy": (
-        "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src 'self' blob: data:; "
+        "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
         "media-src 'self' blob:; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
 }
@@ -205,7 +206,7 @@ def check_host(scope: Scope, allowed_hosts: tuple[str, ...]) -> None:
 def check_key(scope: Scope) -> None:
     """Raises ApiError unless the path is public, no key is set, or the request has the key."""
     key = os.environ.get(API_KEY_VARIABLE)
-    if scope["path"] in PUBLIC_PATHS or not key:
+    if scope["path"] in PUBLIC_PATHS or scope["path"].startswith(PUBLIC_FOLDER) or not key:
         return
     scheme, _, given = (header(scope, "authorization") or "").partition(" ")
     if scheme.lower() != "bearer" or not secrets.compare_digest(given.encode(), key.encode()):

@@ -92,11 +92,27 @@ def test_models_limits_health_and_metrics(client):
     assert 'path="other"' in client.get("/metrics").text  # paths that clients invent create no series
 
 
-def test_the_page_is_one_file_that_loads_nothing(client):
+def test_the_page_loads_its_own_files_and_nothing_else(client):
     page = client.get("/")
     assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", page.text)
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy and "unsafe" not in policy
+    loaded = re.findall(r"""(?:src|href)=["']([^#"']+)""", page.text)
+    assert [path for path in loaded if not path.startswith("data:")] == ["/static/page.css", "/static/page.js"]
+    for path, kind in (("/", "text/html"), ("/static/page.css", "text/css"), ("/static/page.js", "javascript")):
+        sent = client.get(path)
+        assert sent.status_code == 200 and kind in sent.headers["content-type"]
+        assert sent.headers["cache-control"] == "no-cache" and sent.headers["x-content-type-options"] == "nosniff"
+        known = client.get(path, headers={"If-None-Match": sent.headers["etag"]})
+        assert known.status_code == 304 and not known.content
+    for path in ("/static/app.py", "/static/..%2Fapp.py", "/static/%2Fetc%2Fpasswd", "/static/."):
+        assert client.get(path).status_code == 404
+
+
+def test_the_example_photo_can_be_counted(client):
+    photo = client.get("/v1/example")
+    assert photo.headers["content-type"] == "image/jpeg"
+    assert client.post("/v1/count", content=photo.content).json()["width"] == 1024
 
 
 # Refusals
@@ -222,10 +238,33 @@ def test_a_body_over_the_limit_is_refused_and_not_kept(tmp_path):
         assert not [f for f in (tmp_path / "state").rglob("*") if f.is_file() and "sqlite" not in f.name]
 
 
+# A browser that notes its address, and what the server there answered.
+BROWSER = """
+import pathlib, sys, urllib.request
+address, note = sys.argv[1:]
+opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+pathlib.Path(note + ".part").write_text(f"{address} {opener.open(address + '/readyz').status}")
+pathlib.Path(note + ".part").rename(note)
+"""
+
+
+def test_open_opens_a_browser_once_the_server_is_ready(tmp_path):
+    script, note = tmp_path / "browser.py", tmp_path / "note.txt"
+    script.write_text(BROWSER)
+    command = f"{sys.executable} {script} %s {note}"
+    with server_process(tmp_path, "--open", BROWSER=command, http_proxy="http://127.0.0.1:9") as (address, _):
+        end = time.monotonic() + 60
+        while not note.exists():
+            assert time.monotonic() < end
+            time.sleep(0.05)
+        assert note.read_text() == f"{address} 200"
+
+
 def test_a_key_is_required_if_one_is_set(tmp_path, monkeypatch):
     monkeypatch.setenv(API_KEY_VARIABLE, "open sesame")
     with serving(tmp_path) as (client, _):
-        assert client.get("/").status_code == client.get("/healthz").status_code == 200
+        for path in ("/", "/static/page.js", "/healthz"):
+            assert client.get(path).status_code == 200
         for headers in ({}, {"Authorization": "Bearer no"}, {"Authorization": "open sesame"}):
             assert client.get("/v1/models", headers=headers).status_code == 401
             assert client.post("/v1/count", content=image_file(), headers=headers).status_code == 401

@@ -3,7 +3,9 @@
 import csv
 import io
 import json
+import re
 import shutil
+import time
 from itertools import product
 
 import cv2
@@ -122,10 +124,18 @@ def mode(page, name):
     page.locator("#modes label", has_text=name).click()
 
 
+def inside(page, function, argument=None):
+    """Call a JavaScript function that sees the names of the page's own modules."""
+    names = {"state": "state", "view": "toScreen, currentView", "painting": "drawNow", "chart": "CHART"}
+    imports = "".join(f"const {{{what}}} = await import('/static/{name}.js'); " for name, what in names.items())
+    return page.evaluate(f"async (argument) => {{ {imports} return ({function})(argument); }}", argument)
+
+
 def on_screen(page, x, y):
     """The window position of a point of the photo, given in its pixels."""
     page.evaluate("() => new Promise(requestAnimationFrame)")  # earlier changes are laid out first
-    return page.evaluate(
+    return inside(
+        page,
         "p => { const b = stage.getBoundingClientRect(), [x, y] = toScreen(p); return [x + b.left, y + b.top]; }",
         [x, y],
     )
@@ -137,9 +147,7 @@ def click(page, x, y, **options):
 
 def seen(page):
     """What the stage shows after it was painted."""
-    return page.evaluate(
-        "() => new Promise(requestAnimationFrame).then(() => { drawNow(); return stage.toDataURL(); })"
-    )
+    return inside(page, "() => new Promise(requestAnimationFrame).then(() => { drawNow(); return stage.toDataURL(); })")
 
 
 def saved(page, button):
@@ -240,7 +248,7 @@ def test_regions_are_drawn_counted_and_saved(address, visit, tmp_path):
     expect(page.locator("#regiontable tbody tr")).to_have_count(1)
     click(page, 10, 10)
     page.keyboard.press("Escape")
-    assert page.evaluate("state.corners") is None
+    assert inside(page, "() => state.corners") is None
 
 
 def test_dots_are_corrected_and_downloaded(address, visit):
@@ -313,15 +321,15 @@ def test_a_video_gives_a_chart(address, visit, tmp_path):
     for corner in ((0, 0), (80, 0), (80, 96), (0, 96)):
         click(page, *corner)
     page.keyboard.press("Enter")
-    page.locator("#startfilm").click()
-    expect(page.locator("#filmstate")).to_have_text("done, 4 frames")
+    page.locator("#startvideo").click()
+    expect(page.locator("#videostate")).to_have_text("done, 4 frames")
     assert (
         page.locator("#chart .line").get_attribute("d").count("L") == 3 and page.locator("#chart .region").count() == 1
     )
     page.locator("#plot").focus()
+    page.keyboard.press("Home")
     page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowRight")
-    rows = list(csv.DictReader(io.StringIO(saved(page, "filmcsv").decode())))
+    rows = list(csv.DictReader(io.StringIO(saved(page, "rowscsv").decode())))
     assert [float(row["time"]) for row in rows] == pytest.approx([0, 0.5, 1, 1.5], abs=0.01)
     assert float(rows[1]["region: Region 1"]) == pytest.approx(float(rows[1]["count"]) / 2, rel=0.02)
     expect(page.locator("#readout")).to_contain_text(f"0.5 s: {float(rows[1]['count']):,.0f} people")
@@ -329,17 +337,114 @@ def test_a_video_gives_a_chart(address, visit, tmp_path):
     expect(page.locator("#rows tbody tr")).to_have_count(4)
 
 
-def test_errors_are_shown_and_the_other_photos_are_counted(address, visit):
+def chart_click(page, time, end):
+    """Click the chart of a video of `end` seconds at a time."""
+    box, x = page.locator("#plot").bounding_box(), inside(page, "() => [CHART.left, CHART.right, CHART.height]")
+    left, right, height = (value * box["height"] / x[2] for value in x)
+    page.mouse.click(box["x"] + left + (box["width"] - left - right) * time / end, box["y"] + height / 2)
+
+
+def test_the_frame_shown_belongs_to_the_number_shown(address, visit, tmp_path):
+    levels = (20, 200, 90, 40)
+    write_video(tmp_path / "v.webm", [np.full((96, 160, 3), level, np.uint8) for level in levels], 2)
+    page = visit(address)
+    choose(page, str(tmp_path / "v.webm"))
+    page.locator("#every").select_option("1f")
+    page.locator("#startvideo").click()
+    expect(page.locator("#videostate")).to_have_text("done, 4 frames")
+    expect(page.locator("#unit")).to_have_text("people at 1.5 s")  # the last number, so the last frame
+    wait_for_gray(page, levels[3])
+    chart_click(page, 0.55, 1.5)  # near the second frame
+    expect(page.locator("#unit")).to_have_text("people at 0.5 s")
+    expect(page.locator("#readout")).to_contain_text("0.5 s")
+    wait_for_gray(page, levels[1])
+    page.keyboard.press("End")
+    for _ in range(3):  # faster than a video can seek
+        page.keyboard.press("ArrowLeft")
+    expect(page.locator("#unit")).to_have_text("people at 0 s")
+    wait_for_gray(page, levels[0])
+
+
+def wait_for_gray(page, level):
+    """Wait until the middle of the photo has a gray level; the frames of a video are coded with loss."""
+    shown = """() => { drawNow(); const [x, y] = toScreen([80, 48]).map((v) => v * devicePixelRatio);
+      return stage.getContext("2d").getImageData(x, y, 1, 1).data[1]; }"""
+    expect_soon(lambda: inside(page, shown), lambda gray: abs(gray - level) < 12)
+
+
+def expect_soon(read, holds):
+    end = time.monotonic() + PATIENCE / 1000
+    while not holds(value := read()):
+        assert time.monotonic() < end, f"it is still {value}"
+        time.sleep(0.05)
+
+
+def test_errors_are_shown_in_full_and_the_other_photos_are_counted(address, visit):
     page = visit(address)
     broken = {"name": "notes.png", "mimeType": "image/png", "buffer": b"not an image"}
     large = {"name": "large.png", "mimeType": "image/png", "buffer": bytes(1_200_000)}
     choose(page, broken, large, photo())
     expect(page.locator("#trouble")).to_have_text(ask(address, broken)["error"])
-    expect(page.locator("#list .state")).to_have_text(
-        [ask(address, broken)["error"], "1.2 MB; this server's limit is 1 MB", "12"]
-    )
+    states = page.locator("#list .state")
+    expect(states).to_have_text([ask(address, broken)["error"], "1.2 MB; this server's limit is 1 MB", "12"])
+    assert all(states.evaluate_all("all => all.map((one) => one.scrollWidth <= one.clientWidth)"))  # none is cut off
+    expect(page.locator("#total")).to_have_text("12 people in 1 photo; 2 not counted")
+    for name in ("notes.png", "large.png"):  # the same again would fail again, and there is no number
+        page.locator("#list .pick", has_text=name).click()
+        expect(page.locator("#unit")).to_have_text("Not counted")
+        expect(page.locator("#big")).to_be_hidden()
+        expect(page.locator("#again")).to_be_hidden()
     page.get_by_role("button", name="Remove notes.png").click()
     expect(page.locator("#list li")).to_have_count(2)
+
+
+def test_try_again_is_offered_where_it_can_help(address, visit):
+    page = visit(address)
+    page.route("**/v1/count?*", lambda route: route.fulfill(status=504, json={"error": "not counted in time"}), times=1)
+    choose(page, photo())
+    expect(page.locator("#trouble")).to_have_text("not counted in time")
+    page.locator("#again").click()
+    expect(page.locator("#big")).to_have_text("12")
+    expect(page.locator("#trouble")).to_be_hidden()
+
+
+def test_many_photos_show_their_progress(address, visit):
+    page = visit(address)
+    expect(page.locator("#welcome")).to_be_visible()
+    held = []  # answers come one by one, when the test releases them
+    page.route("**/v1/count?*", lambda route: held.append(route))
+    choose(page, *(photo(f"{i}.png") for i in range(5)))
+    for counted in range(4):
+        while not held:
+            page.wait_for_timeout(20)
+        words = f"{counted} of 5 photos" + (r", about \d+ (s|min) left" if counted > 1 else "")
+        expect(page.locator("#overalltext")).to_have_text(re.compile(f"^{words}$"))
+        expect(page.locator("#overallbar")).to_have_js_property("value", counted)
+        held.pop(0).continue_()
+    expect(page.locator("#overalltext")).to_contain_text("4 of 5")
+    page.locator("#list .pick").last.click()  # small photos show that they are being counted, too
+    expect(page.locator("#unit .spinner")).to_be_visible()
+    expect(page.locator("#list .spinner")).to_have_count(1)
+    expect(page.locator("#big")).to_be_hidden()
+    while not held:
+        page.wait_for_timeout(20)
+    held.pop().continue_()
+    expect(page.locator("#big")).to_have_text("12")
+    expect(page.locator("#overall")).to_be_hidden()
+
+
+def test_leaving_the_page_asks_while_results_are_not_saved(address, visit):
+    page, asked = visit(address), []
+    page.on("dialog", lambda dialog: (asked.append(dialog.type), dialog.accept()))
+    page.locator("#welcome [data-do=example]").click()
+    expect(page.locator("#facts")).to_contain_text("1024 × 768")
+    page.reload()
+    assert asked == ["beforeunload"]
+    page.locator("#welcome [data-do=example]").click()
+    expect(page.locator("#facts")).to_contain_text("1024 × 768")
+    saved(page, "csv")
+    page.reload()
+    assert asked == ["beforeunload"]  # a saved result is not lost
 
 
 def test_the_page_asks_for_the_key_and_waits_for_a_lost_server(visit, tmp_path):
@@ -441,6 +546,43 @@ def test_both_themes_are_readable_and_fit_a_phone(address, visit):
     assert page.evaluate("Object.keys(localStorage)") == ["theme"]
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_control_has_a_name_for_screen_readers(address, visit, scheme):
+    page = visit(address, color_scheme=scheme, viewport={"width": 375, "height": 740})
+    expect(page.locator("#model")).to_be_visible()
+    controls = names_of_controls(page)
+    choose(page, photo(), photo("b.png"))
+    expect(page.locator("#total")).to_have_text("24 people in 2 photos")
+    for name in ("Count", "Regions", "Correct"):
+        mode(page, name)
+        if name == "Regions":
+            page.get_by_text("Corners as text").click()
+        page.evaluate("() => new Promise(requestAnimationFrame)")
+        controls += names_of_controls(page)
+    assert {"combobox", "slider", "radio", "button", "textbox"} <= {role for role, _ in controls}
+    assert not [control for control in controls if not control[1]]
+
+
+def names_of_controls(page):
+    """(role, accessible name) of every control, as the browser tells assistive software."""
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    roles = {"button", "checkbox", "combobox", "link", "progressbar", "radio", "slider", "spinbutton", "textbox"}
+    shown = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
+    return [(node["role"]["value"], node.get("name", {}).get("value", "").strip()) for node in shown]
+
+
+def test_a_phone_shows_the_count_without_scrolling(address, visit):
+    page = visit(address, viewport={"width": 375, "height": 667}, has_touch=True, is_mobile=True)
+    expect(page.locator("#welcome")).to_be_visible()
+    words = page.locator("#welcome").inner_text()
+    assert "Ctrl" not in words and "Drop" not in words  # nobody can do that there
+    choose(page, photo(), photo("b.png"))
+    expect(page.locator("#big")).to_have_text("12")
+    expect(page.locator("#big")).to_be_in_viewport(ratio=1)
+    choose(page, {"name": "notes.png", "mimeType": "image/png", "buffer": b"not an image"})
+    expect(page.locator("#trouble")).to_be_in_viewport(ratio=1)
+
+
 def test_the_camera_takes_a_photo_and_no_object_url_leaks(address, visit):
     page = visit(address, permissions=["camera"])
     page.locator("#welcome [data-do=camera]").click()
@@ -469,11 +611,11 @@ def test_the_page_works_with_touch_alone(address, visit):
     page.locator("#deletedot").tap()
     expect(page.locator("#big")).to_have_text("12")
     fingers = page.context.new_cdp_session(page)
-    (x, y), before = on_screen(page, 100, 60), page.evaluate("view().scale")
+    (x, y), before = on_screen(page, 100, 60), inside(page, "() => currentView().scale")
     for kind, gap in (("Start", 20), ("Move", 40), ("Move", 80), ("End", None)):
         points = [] if gap is None else [{"x": x - gap, "y": y, "id": 0}, {"x": x + gap, "y": y, "id": 1}]
         fingers.send("Input.dispatchTouchEvent", {"type": f"touch{kind}", "touchPoints": points})
-    assert page.evaluate("view().scale") == pytest.approx(4 * before, rel=0.2)
+    assert inside(page, "() => currentView().scale") == pytest.approx(4 * before, rel=0.2)
     assert on_screen(page, 100, 60) == pytest.approx([x, y], abs=12)  # the point between the fingers stays there
     expect(page.locator("#big")).to_have_text("12")
 

@@ -1,13 +1,12 @@
-"""The page, and counting in photos."""
+"""Counting in photos, and what the models and limits are."""
 
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import Response
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
@@ -22,7 +21,6 @@ from headcount.server.service import API_KEY_VARIABLE
 from headcount.server.types import JsonObject
 from headcount.server.uploads import body_schema, read_upload
 
-PAGE = Path(__file__).parents[1] / "page.html"
 PNG_RESPONSE: dict[int | str, JsonObject] = {
     200: {"description": "the photo with its density drawn over it", "content": {"image/png": {}}}
 }
@@ -44,11 +42,6 @@ class Options(BaseModel, extra="forbid"):
             " counted at the scale that finds most of the people",
         ),
     ] = None
-
-
-@router.get("/", response_class=HTMLResponse, include_in_schema=False)
-async def page() -> str:
-    return PAGE.read_text(encoding="utf-8")
 
 
 @router.get("/v1/models")
