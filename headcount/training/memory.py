@@ -48,6 +48,14 @@ def keep_freed_memory() -> None:
             libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
 
 
+def release_freed_memory() -> None:
+    """Give the blocks that glibc kept back to the system: images of many sizes leave gaps that nothing fills."""
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "malloc_trim"):
+            libc.malloc_trim(0)
+
+
 @contextlib.contextmanager
 def memory_errors(config: TrainConfig, progress: Progress, pad: int, processes: int) -> Iterator[None]:
     """Turn running out of memory into an error that says what to try.

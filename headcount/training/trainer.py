@@ -29,7 +29,7 @@ from headcount.training.dataset import Batch, loader, read_training_data
 from headcount.training.ddp import ProcessGroup
 from headcount.training.initialization import build_model, make_optimizer, open_teacher
 from headcount.training.losses import CountLoss
-from headcount.training.memory import image_memory, keep_freed_memory, memory_errors
+from headcount.training.memory import image_memory, keep_freed_memory, memory_errors, release_freed_memory
 from headcount.training.run_record import (
     MetricsLog,
     Progress,
@@ -285,6 +285,7 @@ class Trainer:
 
     def log_step(self, validates: bool) -> None:
         """Add a row to metrics.csv: the means of the steps since the last row, and a validation if it is due."""
+        release_freed_memory()
         progress = self.progress
         row: Row = {"step": progress.step, "lr": self.lr}
         for name in progress.pending[0]:
@@ -311,6 +312,7 @@ class Trainer:
     def validate(self) -> Row:
         """Measure the averaged weights on the validation images, and keep them as the best checkpoint if they are."""
         row = self.validation.measure(self.averaged)
+        release_freed_memory()
         better = row["score"] < self.progress.best or not self.validation.images
         if better:
             self.progress.best = row["score"]
