@@ -8,7 +8,7 @@ cost at most a third of the last one.
 
 from __future__ import annotations
 
-from headcount.geometry import MIN_SCALE
+from headcount.geometry import MAX_SCALE, MIN_SCALE
 from headcount.io.images import MediaError
 
 ORDINARY = 1_500_000  # pixels; images up to here are counted as they are, like those of the training sets
@@ -53,8 +53,8 @@ def check_pixels(height: int, width: int, scale: float | None, most: float) -> N
     Raises:
         MediaError: If the resized image has more.
     """
-    if scale is None or scale <= 1 or height * width * scale**2 <= most:
-        return
+    if scale is None or not 1 < scale <= MAX_SCALE or height * width * scale**2 <= most:
+        return  # `resize` refuses scales out of range
     megapixels = height * width * scale**2 / 1e6
     raise MediaError(
         f"{width}x{height} at scale {scale:g} is {megapixels:.4g} megapixels, over the limit of {most / 1e6:.4g};"

@@ -200,7 +200,7 @@ def test_other_settings_in_the_same_folder_are_refused(begin, photos, model, tmp
     begin(str(photos))
     other = tiny_onnx.white_pixels(tmp_path / "white.onnx", min_side=64)
     for arguments, says in [
-        (["--model", model, "--part", 4, "--scale", "2"], "scale 1.0, not 2.0"),
+        (["--model", model, "--part", 4, "--scale", "2"], "scale None, not 2.0"),
         (["--model", other, "--part", 4], "sha256"),
         (["--model", model, "--part", 4, "--format", "jsonl"], "format parquet, not jsonl"),
         (["--model", model], "part 4, not 1000"),
