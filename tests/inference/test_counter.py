@@ -55,6 +55,18 @@ def test_every_kind_of_input_gives_the_same_result(white, tmp_path):
     assert all(np.array_equal(r.density, results[0].density) for r in results)
 
 
+def test_a_bad_input_never_loses_the_others(white, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"not an image")
+    results = white.count_many(
+        [tiny_onnx.dots(4), tmp_path / "bad.jpg", tmp_path / "none.jpg", "", None, tiny_onnx.dots(6)]
+    )
+    good, *bad, last = results
+    assert (round(good.count), round(last.count)) == (4, 6)
+    assert all(math.isnan(r.count) and r.error and "\n" not in r.error for r in bad)
+    assert "bad.jpg" in bad[0].error and bad[0].path.endswith("bad.jpg")
+    assert bad[0].to_dict()["count"] is None and bad[0].to_dict()["error"] == bad[0].error
+
+
 @pytest.mark.parametrize("suffix", [".webp", ".png", ".tiff"])
 def test_of_an_animation_the_first_image_is_counted_and_the_result_says_so(white, tmp_path, suffix):
     first, second = (Image.fromarray(tiny_onnx.dots(people)) for people in (9, 20))
@@ -72,18 +84,6 @@ def test_the_preview_in_a_photo_is_no_second_image(white, tmp_path):
     photo = Image.fromarray(tiny_onnx.dots(9))
     photo.save(tmp_path / "photo.jpg", "MPO", save_all=True, append_images=[photo.resize((48, 32))])
     assert white.count(tmp_path / "photo.jpg").warning is None
-
-
-def test_a_bad_input_never_loses_the_others(white, tmp_path):
-    (tmp_path / "bad.jpg").write_bytes(b"not an image")
-    results = white.count_many(
-        [tiny_onnx.dots(4), tmp_path / "bad.jpg", tmp_path / "none.jpg", "", None, tiny_onnx.dots(6)]
-    )
-    good, *bad, last = results
-    assert (round(good.count), round(last.count)) == (4, 6)
-    assert all(math.isnan(r.count) and r.error and "\n" not in r.error for r in bad)
-    assert "bad.jpg" in bad[0].error and bad[0].path.endswith("bad.jpg")
-    assert bad[0].to_dict()["count"] is None and bad[0].to_dict()["error"] == bad[0].error
 
 
 def test_counting_many_reads_a_little_ahead_and_no_more(white):
