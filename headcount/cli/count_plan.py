@@ -102,7 +102,8 @@ def report_skipped(folders: Iterable[Path]) -> None:
             elif suffix in IMAGE_SUFFIXES:
                 kinds["hidden"] += 1
         if skipped := ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()) if number):
-            print_message(f"{folder}: skipped files: {skipped} (counted are {', '.join(IMAGE_SUFFIXES)})")
+            cure = "save photos of other kinds as JPEG, and give videos by name"
+            print_message(f"{folder}: skipped files: {skipped} (counted are {', '.join(IMAGE_SUFFIXES)}; {cure})")
 
 
 def csv_columns(regions: Sequence[Region], has_video: bool, smooth: bool) -> list[str]:

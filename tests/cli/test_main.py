@@ -108,6 +108,14 @@ def test_a_folder_without_images(run, tmp_path, photos, model):
     assert code == 1 and "no images" in err and "42" in out
 
 
+def test_a_folder_of_unreadable_kinds_says_which_and_the_cure(run, tmp_path, model):
+    for name in ("a.cr2", "b.pdf", "clip.mp4"):
+        (tmp_path / name).touch()
+    code, _, err = run("count", tmp_path, "--model", model)
+    assert code == 1 and "no images in this folder" in err and "1 .cr2, 1 .mp4, 1 .pdf" in err
+    assert "save photos of other kinds as JPEG, and give videos by name" in err
+
+
 def test_out_is_complete_and_its_suffix_chooses_the_format(run, photos, model, tmp_path):
     code, out, _ = run("count", photos, "--model", model, "--out", tmp_path / "counts.csv")
     assert (code, out) == (0, "")
