@@ -22,6 +22,7 @@ from headcount.cli.count_plan import (
     report_empty_folders,
     report_skipped,
 )
+from headcount.cli.hints import calibration_hint
 from headcount.cli.interrupts import Interrupts
 from headcount.cli.messages import UsageError, print_message, progress, usage_errors
 from headcount.cli.options import CountOptions
@@ -30,6 +31,7 @@ from headcount.cli.rows import RowFile, RowWriter, finished_rows, open_rows, ope
 from headcount.distributed.attempts import MAX_DEATHS, Attempts, left_out, read_note
 from headcount.geometry import parse_polygon
 from headcount.inference.counter import Counter, load
+from headcount.inference.pretrained import find_model
 from headcount.inference.result import CountResult, Row
 from headcount.inference.smoothing import Smoother
 from headcount.io import video, video_source
@@ -298,7 +300,7 @@ class CountCommand:
             write_chart(self.options.plot, self.series)
 
     def report_files(self, resumed: int) -> None:
-        """Report which files were written, and how many images or frames could not be counted.
+        """Report which files were written, how many images or frames could not be counted, and what to do next.
 
         Args:
             resumed: Number of rows that earlier runs had written.
@@ -313,6 +315,8 @@ class CountCommand:
             print_message(f"{self.options.points}: positions in {len(self.samples):,} images")
         if self.options.plot and self.series:
             print_message(f"{self.options.plot}: chart")
+        if hint := calibration_hint(find_model(self.options.model)):
+            print_message(hint)
 
     def report_error(self, message: str) -> None:
         """Print an error and remember it for the exit code."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 
 from headcount.cli.app import MODELS, app
+from headcount.cli.hints import calibration_hint
 from headcount.cli.messages import UsageError, print_message, usage_errors
 from headcount.cli.options import Flag, Repeatable
 
@@ -90,6 +91,8 @@ def export(
         print_message(str(error))
         return 1
     print_report(report)
+    if hint := calibration_hint(checkpoint):
+        print_message(f"{hint}, then export again")
     return 0
 
 
