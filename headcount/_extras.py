@@ -4,12 +4,13 @@
 EXTRAS = {
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"),
     "platformdirs": "serve",
-    **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
+    **dict.fromkeys(("ray", "pandas"), "ray"),
     **dict.fromkeys(("torch", "safetensors", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
     "h5py": "hdf5",
     "matplotlib": "plot",
     "nncf": "int8",
     "onnxruntime": "onnxruntime",
+    "pyarrow": "parquet",
     "tensorboard": "tensorboard",
 }
 

@@ -27,7 +27,7 @@ from headcount.cli.interrupts import Interrupts
 from headcount.cli.messages import UsageError, print_message, progress, usage_errors
 from headcount.cli.options import CountOptions
 from headcount.cli.overlays import overlay_targets, write_overlay
-from headcount.cli.rows import RowFile, RowWriter, finished_rows, open_rows, open_writer
+from headcount.cli.rows import READERS, RowFile, RowWriter, finished_rows, open_rows, open_writer
 from headcount.distributed.attempts import MAX_DEATHS, Attempts, left_out, read_note
 from headcount.geometry import parse_polygon
 from headcount.inference.counter import Counter, load
@@ -122,7 +122,7 @@ def copy_finished_rows(rows: RowFile, writer: RowWriter, output_format: str) -> 
 
 def open_attempts(options: CountOptions, output_format: str, finished: Mapping[str, Row]) -> Attempts:
     """The note of the images in work, beside a file that can be resumed; with --resume, it continues the last one's."""
-    if options.out is None or output_format == "table" or (options.out.exists() and not options.out.is_file()):
+    if options.out is None or output_format not in READERS or (options.out.exists() and not options.out.is_file()):
         return Attempts(None, {})
     out = options.out.resolve()
     note = out.with_name(f".{out.name}.trying")
@@ -136,7 +136,7 @@ class CountCommand:
 
     Attributes:
         options: The options of the command line.
-        output_format: table, csv or jsonl.
+        output_format: table, csv, jsonl or parquet.
         counter: Counts with the open model.
         roi: The corners of --roi in pixels, or None.
         regions: The regions of --regions.
@@ -258,14 +258,14 @@ class CountCommand:
         if self.options.plot and result.time is not None and not result.error:
             self.add_to_series(result, result.time)
         row = result.to_dict() | (extra or {})
-        if self.output_format == "csv":
+        if self.output_format in ("csv", "parquet"):
             row |= regions_row(result.regions)
         try:
             self.writer.write(row)
         except OSError:
             self.rows.failed = True
             raise
-        self.rows.has_new_rows = self.output_format != "table"
+        self.rows.has_new_rows = self.output_format in READERS  # the others write all rows at the end
         self.written += 1
         self.unreadable += bool(result.error)
 

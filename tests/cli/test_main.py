@@ -157,8 +157,8 @@ def test_the_table_says_what_could_not_be_read(run, photos, model):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--out", "x.xlsx"], "give a .csv or .jsonl file"),
-        (["--out", "x"], "give a .csv or .jsonl file"),
+        (["--out", "x.xlsx"], "give a .csv or .jsonl or .parquet file"),
+        (["--out", "x"], "give a .csv or .jsonl or .parquet file"),
         (["--points", "x.xlsx"], "give a .csv or .json file"),
         (["--overlay", "x.gif"], ".jpg, .jpeg, .png, .webp for an image"),
         (["--overlay", "x.png"], "the file takes a single image"),
