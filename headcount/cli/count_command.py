@@ -22,12 +22,12 @@ from headcount.cli.count_plan import (
     report_empty_folders,
     report_skipped,
 )
-from headcount.cli.hints import calibration_hint
 from headcount.cli.interrupts import Interrupts
 from headcount.cli.messages import UsageError, print_message, progress, usage_errors
 from headcount.cli.options import CountOptions
 from headcount.cli.overlays import overlay_targets, write_overlay
 from headcount.cli.rows import READERS, RowFile, RowWriter, finished_rows, open_rows, open_writer
+from headcount.cli.suggestions import calibration_hint
 from headcount.distributed.attempts import MAX_DEATHS, Attempts, left_out, read_note
 from headcount.geometry import parse_polygon
 from headcount.inference.counter import Counter, load

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import cyclopts
 
 from headcount.cli.app import MODELS, app
-from headcount.cli.hints import calibration_hint
 from headcount.cli.messages import UsageError, print_message, usage_errors
 from headcount.cli.options import Flag, Repeatable
+from headcount.cli.suggestions import calibration_hint
 
 if TYPE_CHECKING:
     from headcount.deployment.onnx_export import ExportReport
