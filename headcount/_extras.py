@@ -4,13 +4,14 @@
 EXTRAS = {
     **dict.fromkeys(("fastapi", "uvicorn", "prometheus_client", "multipart", "python_multipart", "starlette"), "serve"),
     "platformdirs": "serve",
-    **dict.fromkeys(("ray", "pyarrow", "pandas"), "ray"),
+    **dict.fromkeys(("ray", "pandas"), "ray"),
     **dict.fromkeys(("torch", "safetensors", "msgspec", "scipy", "onnx", "onnxscript"), "train"),
     "h5py": "hdf5",
     "pi_heif": "heif",
     "matplotlib": "plot",
     "nncf": "int8",
     "onnxruntime": "onnxruntime",
+    "pyarrow": "parquet",
     "tensorboard": "tensorboard",
 }
 

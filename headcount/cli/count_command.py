@@ -28,10 +28,12 @@ from headcount.cli.interrupts import Interrupts
 from headcount.cli.messages import UsageError, print_message, progress, usage_errors
 from headcount.cli.options import CountOptions
 from headcount.cli.overlays import overlay_targets, write_overlay
-from headcount.cli.rows import RowFile, RowWriter, finished_rows, open_rows, open_writer
+from headcount.cli.rows import READERS, RowFile, RowWriter, finished_rows, open_rows, open_writer
+from headcount.cli.suggestions import calibration_hint
 from headcount.distributed.attempts import MAX_DEATHS, Attempts, left_out, read_note
 from headcount.geometry import parse_polygon
 from headcount.inference.counter import Counter, load
+from headcount.inference.pretrained import find_model
 from headcount.inference.result import CountResult, Row
 from headcount.inference.smoothing import Smoother
 from headcount.io import video, video_source
@@ -134,7 +136,7 @@ def copy_finished_rows(rows: RowFile, writer: RowWriter, output_format: str) -> 
 
 def open_attempts(options: CountOptions, output_format: str, finished: Mapping[str, Row]) -> Attempts:
     """The note of the images in work, beside a file that can be resumed; with --resume, it continues the last one's."""
-    if options.out is None or output_format == "table" or (options.out.exists() and not options.out.is_file()):
+    if options.out is None or output_format not in READERS or (options.out.exists() and not options.out.is_file()):
         return Attempts(None, {})
     out = options.out.resolve()
     note = out.with_name(f".{out.name}.trying")
@@ -148,7 +150,7 @@ class CountCommand:
 
     Attributes:
         options: The options of the command line.
-        output_format: table, csv or jsonl.
+        output_format: table, csv, jsonl or parquet.
         counter: Counts with the open model.
         roi: The corners of --roi in pixels, or None.
         regions: The regions of --regions.
@@ -277,14 +279,14 @@ class CountCommand:
         if self.options.plot and result.time is not None and not result.error:
             self.add_to_series(result, result.time, (extra or {}).get("smoothed"))
         row = result.to_dict() | (extra or {})
-        if self.output_format == "csv":
+        if self.output_format in ("csv", "parquet"):
             row |= regions_row(result.regions)
         try:
             self.writer.write(row)
         except OSError:
             self.rows.failed = True
             raise
-        self.rows.has_new_rows = self.output_format != "table"
+        self.rows.has_new_rows = self.output_format in READERS  # the others write all rows at the end
         self.written += 1
         self.unreadable += bool(result.error)
 
@@ -321,7 +323,7 @@ class CountCommand:
             write_chart(self.options.plot, list(self.series.values()), self.counter.engine.meta.unit)
 
     def report_files(self, resumed: int) -> None:
-        """Report which files were written, and how many images or frames could not be counted.
+        """Report which files were written, how many images or frames could not be counted, and what to do next.
 
         Args:
             resumed: Number of rows that earlier runs had written.
@@ -336,6 +338,8 @@ class CountCommand:
             print_message(f"{self.options.points}: positions in {len(self.samples):,} images")
         if self.options.plot and self.series:
             print_message(f"{self.options.plot}: chart")
+        if hint := calibration_hint(find_model(self.options.model)):
+            print_message(hint)
 
     def report_error(self, message: str) -> None:
         """Print an error and remember it for the exit code."""

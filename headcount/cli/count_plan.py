@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from headcount._extras import install_hint
 from headcount.cli.messages import UsageError, check_target, print_message, usage_errors
 from headcount.cli.options import CountOptions
+from headcount.cli.rows import READERS
 from headcount.geometry import MAX_SCALE, MIN_SCALE
 from headcount.inference.result import COLUMNS
 from headcount.io import video
@@ -16,7 +19,7 @@ from headcount.io.names import files_in, is_hidden
 from headcount.regions.counting import regions_columns
 from headcount.regions.region import Region
 
-ROW_SUFFIXES = (".csv", ".jsonl")
+ROW_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
 def default_format(out: Path | None, has_video: bool) -> str:
@@ -51,9 +54,9 @@ def check_options(options: CountOptions, output_format: str, has_video: bool) ->
     check_target("--plot", options.plot)
     check_numbers(options)
     if output_format == "parquet":
-        raise UsageError("--format parquet requires --ray; use csv or jsonl")
+        check_parquet(options.out)
     if options.resume:
-        if options.out is None or output_format == "table":
+        if options.out is None or output_format not in READERS:
             raise UsageError("--resume requires --out with the .csv or .jsonl file to resume")
         if options.points:
             raise UsageError("--resume cannot be combined with --points, which is written for all images at once")
@@ -69,6 +72,14 @@ def check_options(options: CountOptions, output_format: str, has_video: bool) ->
         check_suffix("--plot", options.plot, (".png",))
     if options.points:
         check_suffix("--points", options.points, (".csv", ".json"))
+
+
+def check_parquet(out: Path | None) -> None:
+    """Refuse Parquet on the screen, or without pyarrow. Raises UsageError."""
+    if out is None:
+        raise UsageError("--format parquet requires --out with the file to write")
+    if importlib.util.find_spec("pyarrow") is None:
+        raise UsageError(f"--out {out}: Parquet needs pyarrow; {install_hint('parquet')}")
 
 
 def check_numbers(options: CountOptions) -> None:
@@ -102,7 +113,8 @@ def report_skipped(folders: Iterable[Path]) -> None:
             elif suffix in IMAGE_SUFFIXES:
                 kinds["hidden"] += 1
         if skipped := ", ".join(f"{number:,} {kind}" for kind, number in sorted(kinds.items()) if number):
-            print_message(f"{folder}: skipped files: {skipped} (counted are {', '.join(IMAGE_SUFFIXES)})")
+            cure = "save photos of other kinds as JPEG, and give videos by name"
+            print_message(f"{folder}: skipped files: {skipped} (counted are {', '.join(IMAGE_SUFFIXES)}; {cure})")
 
 
 def csv_columns(regions: Sequence[Region], has_video: bool, smooth: bool) -> list[str]:

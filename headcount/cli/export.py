@@ -11,6 +11,7 @@ import cyclopts
 from headcount.cli.app import MODELS, app
 from headcount.cli.messages import UsageError, print_message, usage_errors
 from headcount.cli.options import Flag, Repeatable
+from headcount.cli.suggestions import calibration_hint
 
 if TYPE_CHECKING:
     from headcount.deployment.onnx_export import ExportReport
@@ -94,6 +95,8 @@ def export(
         print_message(str(error))
         return 1
     print_report(report)
+    if hint := calibration_hint(checkpoint):
+        print_message(f"{hint}, then export again")
     return 0
 
 

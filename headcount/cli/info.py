@@ -71,6 +71,8 @@ def model_lines(meta: ModelMeta) -> dict[str, str]:
     }
     if meta.interval:
         lines["intervals"] = f"{meta.interval['coverage']:.0%} coverage on images like the validation images"
+    else:
+        lines["intervals"] = "none; see headcount calibrate"
     lines["density cells"] = f"{meta.stride} px"
     lines["tile overlap"] = f"{meta.halo} px"
     lines["shortest side"] = f"{meta.min_side} px; smaller images are enlarged"

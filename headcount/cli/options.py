@@ -30,8 +30,8 @@ class CountOptions:
     Attributes:
         model: An .onnx file, a checkpoint folder, or the name of a bundled model. The command headcount info
             lists these models and describes the default one.
-        format: table, csv (with a header) or jsonl (one JSON object per image or frame). By default, the suffix of
-            --out decides. Without --out, images give a table and videos give CSV.
+        format: table, csv (with a header), jsonl (one JSON object per image or frame) or parquet (with the columns of
+            CSV). By default, the suffix of --out decides. Without --out, images give a table and videos give CSV.
         out: Write the results to this file instead of the screen. The file appears when it is complete.
         resume: Skip the images that --out already contains or that an interrupted run has counted.
         overlay: Write each image with its density map on top to this folder. The folder mirrors those

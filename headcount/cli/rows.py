@@ -1,4 +1,4 @@
-"""The rows of `headcount count`: as CSV, JSON Lines or a table, in a file that no failure empties.
+"""The rows of `headcount count`: as CSV, JSON Lines, Parquet or a table, in a file that no failure empties.
 
 Each row is flushed at once, so the reader of a pipe sees it. The file of --out takes its name at the end. Until then,
 its rows are in a partial file beside it, which stays if the process is killed or the disk is full, and which a run with
@@ -77,11 +77,15 @@ class JsonLinesWriter:
 
 
 def open_writer(output_format: str, stream: TextIO, columns: Sequence[str]) -> RowWriter:
-    """The writer of a format: csv, jsonl or table. Only csv uses the columns."""
+    """The writer of a format: csv, jsonl, parquet or table. Only csv and parquet use the columns."""
     if output_format == "csv":
         return CsvWriter(stream, columns)
     if output_format == "jsonl":
         return JsonLinesWriter(stream)
+    if output_format == "parquet":
+        from headcount.cli.parquet_rows import ParquetWriter
+
+        return ParquetWriter(stream, columns)
     from headcount.cli.table import TableWriter
 
     return TableWriter(stream)

@@ -12,6 +12,7 @@ import cyclopts
 from headcount.cli.app import MODELS, app
 from headcount.cli.messages import UsageError, print_message, usage_errors
 from headcount.cli.options import Flag
+from headcount.cli.suggestions import calibration_hint
 
 
 @app.command(group=MODELS)
@@ -133,5 +134,7 @@ def fine_tune(start: Path, data: Path, out: Path | None, minutes: float, format:
     report = finetune(data, out or Path("runs") / data.resolve().stem, start, minutes, format, settings)
     print(report.table())
     if report.improved:
+        if hint := calibration_hint(report.checkpoint):
+            print(hint)
         print(f"export it with: headcount export {report.checkpoint} {report.checkpoint.parent.name}.onnx")
     return 0

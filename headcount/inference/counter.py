@@ -23,7 +23,7 @@ from headcount.inference import tiling
 from headcount.inference.engines import Engine, ModelMeta, open_engine
 from headcount.inference.prefetch import prefetch
 from headcount.inference.pretrained import find_model
-from headcount.inference.reliability import interval, larger_than_known, smaller_than_known
+from headcount.inference.reliability import first_of_several, interval, larger_than_known, smaller_than_known
 from headcount.inference.result import CountResult, ImageInput
 from headcount.inference.scale import VideoScale, check_pixels, finds_more, scales
 from headcount.io.files import single_line
@@ -275,7 +275,7 @@ class Counter:
             density, mask = density * cells, mask * cells
         people = float(density.sum(dtype=np.float64))
         low, high = interval(people, meta.interval)
-        warning = smaller_than_known(density, stride, meta)
+        warning = first_of_several(prepared.source) or smaller_than_known(density, stride, meta)
         return CountResult(
             count=people,
             density=density,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from headcount.geometry import resize
 from headcount.inference import tiling
 from headcount.inference.engines import Engine, ModelMeta
+from headcount.io.images import holds_several_images
 
 LARGE_HEAD_SPACING = 30.0  # pixels between heads, as the model sees them; above it, heads may be too large for it
 OVERCOUNT_RATIO = 1.5  # heads are too large if the image counts more than this many times its count at half the size
@@ -93,3 +95,14 @@ def larger_than_known(engine: Engine, image: np.ndarray, density: np.ndarray, ma
         f"heads are larger than in the images the model knows: at half its size this image counts {half:.0f};"
         " count it with --scale 0.5"
     )
+
+
+def first_of_several(source: object) -> str | None:
+    """A warning if an image is the first of several in its file.
+
+    Args:
+        source: what was given to `Counter.count`.
+    """
+    if not isinstance(source, (str, os.PathLike, bytes)) or not holds_several_images(source):
+        return None
+    return "holds several images, an animation or pages: only the first is counted; convert an animation to MP4"

@@ -137,6 +137,19 @@ def image_size(source: ImageSource) -> tuple[int, int]:
         return (height, width) if _orientation(image) >= 5 else (width, height)
 
 
+def holds_several_images(source: ImageSource) -> bool:
+    """Whether a file is an animation or has several pages, of which `read_image` reads the first.
+
+    The preview that cameras put behind a photo does not count.
+    """
+    try:
+        image, _ = _open(source, max_pixels=None)
+        with image:
+            return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # what follows the first image may be damaged
+        return False
+
+
 def list_images(paths: str | Path | Iterable[str | Path]) -> list[Path]:
     """List image files.
 

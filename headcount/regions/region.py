@@ -212,6 +212,9 @@ def parse_region(number: int, geometry: Json, properties: dict[str, Json]) -> Re
     if units not in UNITS:
         raise RegionError(f"{where}: units are {brief(units)}; give {' or '.join(UNITS)}")
     polygon = parse_polygon(geometry, where)
+    left, top, right, bottom = polygon.bounds
+    if units == "pixels" and min(right, bottom) > 1 and max(right - left, bottom - top) < 1:
+        raise RegionError(f"{where}: is smaller than a pixel; give pixels of the image, y down, not degrees of a map")
     ground = parse_ground(given["ground"], where) if "ground" in given else None
     return Region(name, polygon, units == "fractions", given.get("area"), ground, given.get("max"))
 

@@ -108,6 +108,14 @@ def test_a_folder_without_images(run, tmp_path, photos, model):
     assert code == 1 and "no images" in err and "42" in out
 
 
+def test_a_folder_of_unreadable_kinds_says_which_and_the_cure(run, tmp_path, model):
+    for name in ("a.cr2", "b.pdf", "clip.mp4"):
+        (tmp_path / name).touch()
+    code, _, err = run("count", tmp_path, "--model", model)
+    assert code == 1 and "no images in this folder" in err and "1 .cr2, 1 .mp4, 1 .pdf" in err
+    assert "save photos of other kinds as JPEG, and give videos by name" in err
+
+
 def test_out_is_complete_and_its_suffix_chooses_the_format(run, photos, model, tmp_path):
     code, out, _ = run("count", photos, "--model", model, "--out", tmp_path / "counts.csv")
     assert (code, out) == (0, "")
@@ -149,8 +157,8 @@ def test_the_table_says_what_could_not_be_read(run, photos, model):
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--out", "x.xlsx"], "give a .csv or .jsonl file"),
-        (["--out", "x"], "give a .csv or .jsonl file"),
+        (["--out", "x.xlsx"], "give a .csv or .jsonl or .parquet file"),
+        (["--out", "x"], "give a .csv or .jsonl or .parquet file"),
         (["--points", "x.xlsx"], "give a .csv or .json file"),
         (["--overlay", "x.gif"], ".jpg, .jpeg, .png, .webp for an image"),
         (["--overlay", "x.png"], "the file takes a single image"),
@@ -340,7 +348,8 @@ def test_info(run, model):
     assert "headcount-small" in lines["models"].split(", ")
     assert (lines["model"], lines["file"]) == ("white", model)
     assert (lines["density cells"], lines["tile overlap"]) == ("4 px", "4 px")
-    assert (lines["trained on"], lines["measured"]) == ("unknown", "unknown") and "intervals" not in lines
+    assert (lines["trained on"], lines["measured"]) == ("unknown", "unknown")
+    assert lines["intervals"].startswith("none")
 
 
 def test_info_describes_the_default_model(run):

@@ -111,6 +111,25 @@ def test_a_bad_input_never_loses_the_others(white, tmp_path):
     assert bad[0].to_dict()["count"] is None and bad[0].to_dict()["error"] == bad[0].error
 
 
+@pytest.mark.parametrize("suffix", [".webp", ".png", ".tiff"])
+def test_of_an_animation_the_first_image_is_counted_and_the_result_says_so(white, tmp_path, suffix):
+    first, second = (Image.fromarray(tiny_onnx.dots(people)) for people in (9, 20))
+    first.save(tmp_path / f"alone{suffix}", lossless=True)
+    first.save(tmp_path / f"several{suffix}", save_all=True, append_images=[second], lossless=True)
+    alone, several = (white.count(tmp_path / f"{name}{suffix}") for name in ("alone", "several"))
+    assert several.count == alone.count == pytest.approx(9, rel=1e-5)
+    assert alone.warning is None and "only the first is counted" in several.warning
+    content = (tmp_path / f"several{suffix}").read_bytes()
+    assert white.count(content).warning == several.warning
+
+
+def test_the_preview_in_a_photo_is_no_second_image(white, tmp_path):
+    """Cameras put a small preview, a depth map or a brightness map behind a photo, in a JPEG of several images."""
+    photo = Image.fromarray(tiny_onnx.dots(9))
+    photo.save(tmp_path / "photo.jpg", "MPO", save_all=True, append_images=[photo.resize((48, 32))])
+    assert white.count(tmp_path / "photo.jpg").warning is None
+
+
 def test_counting_many_reads_a_little_ahead_and_no_more(white):
     asked = []
 

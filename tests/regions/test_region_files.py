@@ -9,6 +9,7 @@ from shapely import Polygon
 from headcount.regions.region import Region, RegionError, read_regions
 
 SQUARE = [[10, 10], [50, 10], [50, 50], [10, 50]]
+DEGREES = [[8.54, 47.37], [8.55, 47.37], [8.55, 47.38]]  # longitude and latitude of a town square
 ROAD = {"image": [[100, 400], [500, 400], [400, 200], [200, 200]], "metres": [[0, 0], [8, 0], [8, 30], [0, 30]]}
 
 
@@ -110,6 +111,7 @@ def feature(geometry, **properties):
         (one(polygon=[[0, 0], [50, 50], [100, 100]]), "bad outline"),
         (one(units="fractions"), r"\(10, 10\) is not within 0 and 1, as fractions are; did you mean pixels\?"),
         (one(polygon=[[0, 0], [1, 0], [1, 1]]), "is all in one pixel; did you mean fractions"),
+        (feature({"type": "Polygon", "coordinates": [DEGREES]}), "is smaller than a pixel; .* not degrees"),
         (feature(None), '"stage": has no polygon; give it one'),
         (feature({"type": "LineString", "coordinates": SQUARE}), "has no polygon but a LineString"),
         (feature({"type": "Polygon"}), "is not a list of corners"),
