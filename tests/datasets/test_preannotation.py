@@ -65,7 +65,13 @@ def test_label_studio_gets_predictions_that_wait_for_a_person(samples, tmp_path)
     assert (first["original_width"], first["original_height"], first["image_rotation"]) == (width, height, 0)
     assert first["value"]["x"] == pytest.approx(100 * 10.25 / width) and first["value"]["keypointlabels"] == ["head"]
     assert len({result["id"] for result in prediction["result"]}) == 2 and empty["predictions"][0]["result"] == []
-    assert [len(sample.points) for sample in read(out, "labelstudio", "all")] == [0, 0], "estimates are no annotations"
+    refused("a b.jpg has estimates that nobody submitted", read, out, "labelstudio", "all")
+    task["annotations"] = [
+        {"result": task.pop("predictions")[0]["result"]}
+    ]  # what Label Studio makes of a submitted task
+    out.write_text(json.dumps([task]))
+    [sample] = read(out, "labelstudio", "all")
+    assert np.array_equal(sample.points, POINTS)
 
 
 def test_geojson_has_a_point_for_each_head(samples, tmp_path):

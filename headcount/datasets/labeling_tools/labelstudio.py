@@ -9,7 +9,8 @@ Layout:
     front of the name. They are removed if no image has the full name.
 
     A file that headcount writes names an image by its path below the folder that holds the folder of all images, which
-    is Label Studio's document root for local files. Estimates are predictions, which are not read as annotations.
+    is Label Studio's document root for local files. Estimates are predictions. A task that has nothing else is an
+    error, since its heads are not known.
 """
 
 from __future__ import annotations
@@ -56,6 +57,9 @@ def _task_records(tasks: list[Json], file: Path) -> Iterator[AnnotationRecord | 
             image = _find_image(task, file, images)
         except PointsError as error:
             yield error
+            continue
+        if task.get("predictions") and not (task.get("annotations") or task.get("completions")):
+            yield PointsError(f"{file}: {image.name} has estimates that nobody submitted; submit it and export again")
             continue
         yield AnnotationRecord(image, partial(_load, task, image, file), _split(task))
 
