@@ -17,6 +17,7 @@ import numpy as np
 from headcount.cli.background import BackgroundThread
 from headcount.cli.chart import Series, write_chart
 from headcount.cli.count_plan import (
+    POINT_SUFFIXES,
     check_options,
     csv_columns,
     default_format,
@@ -318,7 +319,8 @@ class CountCommand:
         if points := self.options.points:
             from headcount.datasets.readers import write
 
-            write(self.samples, points, "json" if points.suffix.lower() == ".json" else "csv")
+            suffix = points.suffix.lower()
+            write(self.samples, points, suffix[1:] if suffix in POINT_SUFFIXES else "csv")
         if self.options.plot:
             write_chart(self.options.plot, list(self.series.values()), self.counter.engine.meta.unit)
 

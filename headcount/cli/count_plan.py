@@ -19,6 +19,7 @@ from headcount.io.names import files_in, is_hidden
 from headcount.regions.counting import regions_columns
 from headcount.regions.region import Region
 
+POINT_SUFFIXES = (".csv", ".json", ".geojson")
 ROW_SUFFIXES = (".csv", ".jsonl", ".parquet")
 
 
@@ -71,7 +72,7 @@ def check_options(options: CountOptions, output_format: str, has_video: bool) ->
     if options.plot:
         check_suffix("--plot", options.plot, (".png",))
     if options.points:
-        check_suffix("--points", options.points, (".csv", ".json"))
+        check_suffix("--points", options.points, POINT_SUFFIXES)
 
 
 def check_parquet(out: Path | None) -> None:

@@ -39,7 +39,8 @@ class CountOptions:
             file.
         regions: A JSON or GeoJSON file with named polygons. The people in each polygon are counted too.
         roi: Count only inside this polygon, given by its corners x,y in pixels: "0,0 400,0 400,300".
-        points: Write the estimated head positions to this .csv or .json file, which headcount train can read.
+        points: Write the estimated head positions to this .csv, .json or .geojson file. headcount train reads the first
+            two.
         scale: Resize each image by this factor first. By default, photos above 1.5 megapixels are counted at the scale
             that finds most of the people, and others as they are.
         every: Count one frame per interval: 1s, 0.2s, or 10f (every tenth frame).

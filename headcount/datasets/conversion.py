@@ -95,7 +95,7 @@ def convert(
     Args:
         source: Folder of the data set, or an annotation file.
         out: The file to write. Its folder must exist.
-        to: `csv`, `json` or `coco`.
+        to: As the format of `write`.
         format: The format of the source, or `auto` to detect it.
         split: One split, or None for all of them. Then each image is marked with its split.
         boxes: As in `read`.

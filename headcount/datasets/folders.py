@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from headcount.datasets.annotations import PointsError
@@ -118,6 +118,13 @@ def resolve_inside(root: Path, where: str | Path, name: str, folder: Path) -> Pa
 def relative_path(path: Path, folder: Path) -> str:
     """`path` relative to `folder` if it is below it, else `path` as it is, with forward slashes."""
     return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
+
+
+def names_below_common_folder(paths: Sequence[Path]) -> tuple[Path, list[str]]:
+    """The deepest folder that holds all the files, and each file's path below it, with forward slashes."""
+    absolute = [path.absolute() for path in paths]
+    folder = Path(os.path.commonpath([path.parent for path in absolute])) if absolute else Path.cwd()
+    return folder, [path.relative_to(folder).as_posix() for path in absolute]
 
 
 class ImageIndex:

@@ -24,6 +24,10 @@ from headcount.io.names import natural_key
 
 # (samples, file to write, split of each sample or nothing). Raises PointsError, MediaError or OSError.
 Writer = Callable[[list[Sample], Path, Sequence[str]], None]
+# (samples with estimated points, file to write, name of the model). The same errors.
+EstimateWriter = Callable[[list[Sample], Path, str], None]
+
+LABEL = "head"  # what a point is in the labeling tools, which need a label
 
 
 def never_matches(root: Path) -> bool:
@@ -39,11 +43,13 @@ class Format(ABC):
         sign: What identifies the format on disk, in words.
         matches: Whether a file or folder has that sign. It looks only at names and at the first lines of files.
         write: Writes samples in this format, or None if headcount only reads it.
+        write_estimates: Writes the estimates of a model, for a format that tells them from annotations.
     """
 
     sign: str = ""
     matches: Callable[[Path], bool] = never_matches
     write: Writer | None = None
+    write_estimates: EstimateWriter | None = None
 
     @abstractmethod
     def read(

@@ -6,14 +6,15 @@ fixed tenth, which is `val`, so that no checkpoint is chosen on a test split. `t
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from headcount.datasets.annotations import ErrorHandler, PointsError, raise_error
 from headcount.datasets.boxes import BOX_RULES
 from headcount.datasets.detect_format import detect
-from headcount.datasets.registry import find_format, find_writer
+from headcount.datasets.registry import FORMATS, find_format, find_writer
 from headcount.datasets.sample import Sample
 from headcount.io.images import MediaError
 
@@ -75,18 +76,47 @@ def write(samples: Iterable[Sample], path: str | Path, format: str, splits: Sequ
     Args:
         samples: The annotated images.
         path: The file to write. Missing folders are created.
-        format: `csv`, `json` or `coco`.
+        format: `csv`, `json`, `coco`, `cvat`, `labelstudio` or `geojson`.
         splits: The split of each sample, to mark the images with. By default nothing is marked.
 
     Raises:
         PointsError: headcount does not write the format, the file cannot be written, or a sample has a region of
-            interest and the format (csv) has no place for it.
+            interest and the format (any but json and coco) has no place for it.
     """
     path = Path(path).expanduser()
     writer = find_writer(path, format)
+    with _write_errors(path):
+        writer(list(samples), path, splits)
+
+
+def write_estimates(samples: Iterable[Sample], path: str | Path, format: str, model: str) -> None:
+    """Write the head positions that a model estimated. Labeling tools show them as such, for correction.
+
+    Args:
+        samples: The images, with the estimated points.
+        path: As in `write`.
+        format: As in `write`.
+        model: The name of the model.
+
+    Raises:
+        PointsError: as in `write`.
+    """
+    path = Path(path).expanduser()
+    writer = find_writer(path, format)
+    own = FORMATS[format].write_estimates if format in FORMATS else None
+    with _write_errors(path):
+        if own is None:
+            writer(list(samples), path, ())
+        else:
+            own(list(samples), path, model)
+
+
+@contextlib.contextmanager
+def _write_errors(path: Path) -> Iterator[None]:
+    """Make the folder of a file, and turn the errors of writing into PointsErrors."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        writer(list(samples), path, splits)
+        yield
     except OSError as error:
         raise PointsError(f"{path}: cannot be written ({error.strerror or error}); check the path") from None
     except MediaError as error:  # coco needs the size of each image; the message names the image and the cure

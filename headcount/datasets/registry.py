@@ -7,6 +7,7 @@ from pathlib import Path
 from headcount.datasets import coco, people_free, tables
 from headcount.datasets.annotations import PointsError
 from headcount.datasets.format import Format, Writer
+from headcount.datasets.geojson import write_geojson
 from headcount.datasets.labeling_tools import cvat, labelme, labelstudio, voc, yolo
 from headcount.datasets.published import (
     carpk,
@@ -62,6 +63,7 @@ def find_format(root: Path, name: str) -> Format:
 def find_writer(path: Path, name: str) -> Writer:
     """What writes the format of this name. Raises PointsError, with `path` in the message, if it is not written."""
     writers = {key: format.write for key, format in FORMATS.items() if format.write is not None}
+    writers["geojson"] = write_geojson
     if name not in writers:
         raise PointsError(f"{path}: cannot write format '{name}'; choose one of {', '.join(writers)}")
     return writers[name]

@@ -186,8 +186,7 @@ def write_csv(samples: Sequence[Sample], path: Path, splits: Sequence[str] = ())
     Raises:
         PointsError: a sample has a region of interest, for which a CSV table has no place.
     """
-    if any(sample.roi is not None for sample in samples):
-        raise PointsError(f"{path}: a csv has no place for a roi; write json or coco")
+    refuse_rois(samples, path, "csv")
     marks = splits or [""] * len(samples)
     images = [
         TableImage(written_path(sample.image, path), exact_points(sample.points), mark, sample.scene)
@@ -217,6 +216,12 @@ def write_json(samples: Sequence[Sample], path: Path, splits: Sequence[str] = ()
     ]
     with atomic_write(path) as stream:
         stream.write(json.dumps({"images": with_splits(images, splits)}))
+
+
+def refuse_rois(samples: Sequence[Sample], path: Path, format: str) -> None:
+    """Raise PointsError if a sample has a region of interest, for which a format has no place."""
+    if any(sample.roi is not None for sample in samples):
+        raise PointsError(f"{path}: a file of {format} has no place for a roi; write json or coco")
 
 
 def written_path(image: Path, file: Path) -> str:

@@ -211,6 +211,14 @@ def test_points_can_be_read_as_annotations(run, photos, tmp_path):
     assert code == 0 and {s.name: len(s.points) for s in samples} == {str(n): n for n in range(1, 7)}
 
 
+def test_points_for_a_map(run, photos, tmp_path):
+    code, _, _ = run(photos, "--points", tmp_path / "dots.geojson")
+    images = [
+        feature["properties"]["image"] for feature in json.loads((tmp_path / "dots.geojson").read_text())["features"]
+    ]
+    assert code == 0 and len(images) == 21 and images.count("photos/6.png") == 6
+
+
 def test_a_decompression_bomb_is_refused_unless_allowed(run, tmp_path):
     Image.new("L", (3000, 2000)).save(tmp_path / "bomb.png")  # 6 kB
     code, out, err = run(tmp_path / "bomb.png", "--max-pixels", 5, "--format", "csv")

@@ -159,7 +159,7 @@ def test_the_table_says_what_could_not_be_read(run, photos, model):
     [
         (["--out", "x.xlsx"], "give a .csv or .jsonl or .parquet file"),
         (["--out", "x"], "give a .csv or .jsonl or .parquet file"),
-        (["--points", "x.xlsx"], "give a .csv or .json file"),
+        (["--points", "x.xlsx"], "give a .csv or .json or .geojson file"),
         (["--overlay", "x.gif"], ".jpg, .jpeg, .png, .webp for an image"),
         (["--overlay", "x.png"], "the file takes a single image"),
         (["--model", "nope"], "headcount-small"),
@@ -290,6 +290,23 @@ main(sys.argv[1:])
     command = [sys.executable, "-c", watch, "count", str(photos), "--model", model]
     done = subprocess.run(command, capture_output=True, text=True, env=env)
     assert (done.returncode, done.stderr) == (0, "") and not list(home.iterdir())
+
+
+def test_estimates_become_a_file_to_correct_in_a_labeling_tool(run, photos, model, tmp_path):
+    out = tmp_path / "annotations.xml"
+    code, text, err = run("convert", photos, "--estimate", "--to", "cvat", "--out", out, "--model", model)
+    assert (code, err, text) == (0, "", f"{out}: 2 images, 42 estimated positions to correct\n")
+    assert out.read_text().count('<points label="head" source="auto"') == 42
+    (photos / "broken.jpg").write_bytes(b"no image")
+    code, text, err = run(
+        "convert", photos, "--estimate", "--to", "labelstudio", "--out", tmp_path / "tasks.json", "--model", model
+    )
+    assert code == 1 and "broken.jpg: not an image" in err and "2 images, 42" in text
+    (tmp_path / "empty").mkdir()
+    code, _, err = run("convert", tmp_path / "empty", "--estimate", "--out", out)
+    assert code == 2 and "no images in this folder" in err
+    code, _, err = run("convert", photos, "--estimate", "--from", "csv", "--out", out)
+    assert code == 2 and "--estimate cannot be combined with --from" in err
 
 
 def test_convert_then_check_then_evaluate(run, tmp_path, model):

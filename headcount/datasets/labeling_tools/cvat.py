@@ -6,6 +6,9 @@ Layout:
     Points are one person each. Boxes, ellipses, masks and polygons are taken for their bounding boxes. A skeleton is
     its point `head`, else `nose`, else its first point. Lines are skipped.
 
+    A file that headcount writes has one shape for each person. The name of an image is its path below the folder that
+    holds all images. CVAT puts it on the frame of that name, else on the frame of its number.
+
     Of a track every frame is taken that is not marked `outside`. Frame n is frame_00000n, as CVAT saves it. If no image
     has such a name, frame n is the n-th image in natural order.
 """
@@ -13,14 +16,15 @@ Layout:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree.ElementTree import Element, SubElement, indent, tostring  # to write; reading is defusedxml's
 
 import numpy as np
 
-from headcount.datasets.annotation_files import read_xml
+from headcount.datasets.annotation_files import read_image_size, read_xml
 from headcount.datasets.annotations import (
     Annotation,
     AnnotationRecord,
@@ -30,14 +34,16 @@ from headcount.datasets.annotations import (
     excerpt,
 )
 from headcount.datasets.boxes import bounding_box
-from headcount.datasets.folders import ImageIndex, list_files
-from headcount.datasets.format import RecordFormat
+from headcount.datasets.folders import ImageIndex, list_files, names_below_common_folder
+from headcount.datasets.format import LABEL, RecordFormat
+from headcount.datasets.sample import Sample
 from headcount.datasets.signs import file_starts
 from headcount.datasets.splits import SPLIT_NAMES
+from headcount.datasets.tables import exact_points, refuse_rois
+from headcount.io.files import atomic_write
+from headcount.io.names import one_line
 
 if TYPE_CHECKING:
-    from xml.etree.ElementTree import Element
-
     LabeledShape = tuple[str, Element]  # class, and the element of a box, points, ...
 
 
@@ -144,8 +150,43 @@ def _values(shape: Element, *keys: str) -> list[str]:
     return [shape.get(key) or "" for key in keys]
 
 
+def write_cvat(samples: Sequence[Sample], path: Path, splits: Sequence[str] = (), source: str = "manual") -> None:
+    """Write a file of CVAT for images 1.1, in which a person is a shape of one point, labeled `head`.
+
+    Args:
+        samples: The annotated images.
+        path: The file to write.
+        splits: The subset of each image, or nothing.
+        source: What CVAT says about who made the shapes: "manual" or "auto".
+
+    Raises:
+        PointsError: a sample has a region of interest, or the size of an image cannot be read.
+    """
+    refuse_rois(samples, path, "cvat")
+    root = Element("annotations")
+    SubElement(root, "version").text = "1.1"
+    _, names = names_below_common_folder([sample.image for sample in samples])
+    for number, (sample, name) in enumerate(zip(samples, names, strict=True)):
+        width, height = read_image_size(sample.image)
+        facts = {"id": str(number), "name": one_line(name), "width": str(width), "height": str(height)}
+        image = SubElement(root, "image", facts | ({"subset": splits[number]} if splits else {}))
+        for x, y in exact_points(sample.points):
+            shape = {"label": LABEL, "source": source, "occluded": "0", "points": f"{x},{y}", "z_order": "0"}
+            SubElement(image, "points", shape)
+    indent(root)
+    with atomic_write(path) as stream:
+        stream.write(tostring(root, encoding="unicode") + "\n")
+
+
+def write_cvat_estimates(samples: Sequence[Sample], path: Path, model: str) -> None:
+    """The same for the estimates of a model."""
+    write_cvat(samples, path, source="auto")
+
+
 FORMAT = RecordFormat(
     sign="an .xml file of <annotations>",
     matches=file_starts(".xml", lambda start: bool(re.search(r"<annotations[\s>]", start)), "*.xml", "*/*.xml"),
     parse=parse_cvat,
+    write=write_cvat,
+    write_estimates=write_cvat_estimates,
 )

@@ -7,26 +7,36 @@ Layout:
 
     The image is looked up by name below the folder of the file, without the address. Uploading puts eight characters in
     front of the name. They are removed if no image has the full name.
+
+    A file that headcount writes names an image by its path below the folder that holds the folder of all images, which
+    is Label Studio's document root for local files. Estimates are predictions. A task that has nothing else is an
+    error, since its heads are not known.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 import numpy as np
 
 from headcount.datasets.annotation_files import Json, read_image_size, read_json
 from headcount.datasets.annotations import Annotation, AnnotationRecord, Annotations, PointsError, annotations_of
 from headcount.datasets.boxes import bounding_box
-from headcount.datasets.folders import ImageIndex, list_files, resolve_inside
-from headcount.datasets.format import RecordFormat
+from headcount.datasets.folders import ImageIndex, list_files, names_below_common_folder, resolve_inside
+from headcount.datasets.format import LABEL, RecordFormat
+from headcount.datasets.sample import Sample
 from headcount.datasets.signs import file_starts
 from headcount.datasets.splits import SPLIT_NAMES
+from headcount.datasets.tables import exact_points, refuse_rois, with_splits
+from headcount.io.files import atomic_write
 from headcount.io.images import IMAGE_SUFFIXES
+
+DOT = 0.5  # size of a keypoint in percent of the image's width
 
 
 def parse_labelstudio(root: Path) -> Iterator[AnnotationRecord | PointsError]:
@@ -47,6 +57,9 @@ def _task_records(tasks: list[Json], file: Path) -> Iterator[AnnotationRecord | 
             image = _find_image(task, file, images)
         except PointsError as error:
             yield error
+            continue
+        if task.get("predictions") and not (task.get("annotations") or task.get("completions")):
+            yield PointsError(f"{file}: {image.name} has estimates that nobody submitted; submit it and export again")
             continue
         yield AnnotationRecord(image, partial(_load, task, image, file), _split(task))
 
@@ -120,14 +133,66 @@ def _rectangle_corners(value: Json, scale: np.ndarray) -> np.ndarray:
     return np.array([value["x"], value["y"]], np.float64) * scale + sides @ rotation
 
 
+def write_labelstudio(samples: Sequence[Sample], path: Path, splits: Sequence[str] = ()) -> None:
+    """Write a JSON list of tasks, in which a person is a keypoint `head`.
+
+    Args:
+        samples: The annotated images.
+        path: The file to write.
+        splits: The split of each image, or nothing.
+
+    Raises:
+        PointsError: a sample has a region of interest, or the size of an image cannot be read.
+    """
+    tasks = [{"annotations": [{"result": result}]} for result in _results(samples, path)]
+    _write_tasks(samples, tasks, path, splits)
+
+
+def write_labelstudio_estimates(samples: Sequence[Sample], path: Path, model: str) -> None:
+    """The same for the estimates of a model, as predictions."""
+    tasks = [{"predictions": [{"model_version": model, "result": result}]} for result in _results(samples, path)]
+    _write_tasks(samples, tasks, path)
+
+
+def _write_tasks(
+    samples: Sequence[Sample], tasks: list[dict[str, Json]], path: Path, splits: Sequence[str] = ()
+) -> None:
+    folder, names = names_below_common_folder([sample.image for sample in samples])
+    addresses = [f"/data/local-files/?d={quote(f'{folder.name}/{name}'.lstrip('/'))}" for name in names]
+    data = with_splits([{"image": address} for address in addresses], splits)
+    with atomic_write(path) as stream:
+        stream.write(json.dumps([{"data": facts, **task} for facts, task in zip(data, tasks, strict=True)]))
+
+
+def _results(samples: Sequence[Sample], path: Path) -> Iterator[list[Json]]:
+    """The keypoints of each image, in percent of its size."""
+    refuse_rois(samples, path, "labelstudio")
+    for number, sample in enumerate(samples):
+        width, height = read_image_size(sample.image)
+        common = {"from_name": "heads", "to_name": "image", "type": "keypointlabels"}
+        size = {"original_width": width, "original_height": height, "image_rotation": 0}
+        yield [
+            {
+                "id": f"{number}-{i}",
+                **common,
+                **size,
+                "value": {"x": 100 * x / width, "y": 100 * y / height, "width": DOT, "keypointlabels": [LABEL]},
+            }
+            for i, (x, y) in enumerate(exact_points(sample.points))
+        ]
+
+
 FORMAT = RecordFormat(
     sign=".json, a list of tasks",
     matches=file_starts(
         ".json",
         lambda start: (
-            start.lstrip().startswith("[") and bool(re.search(r'"(annotations|completions|\w*labels)"', start))
+            start.lstrip().startswith("[")
+            and bool(re.search(r'"(annotations|predictions|completions|\w*labels)"', start))
         ),
         "*.json",
     ),
     parse=parse_labelstudio,
+    write=write_labelstudio,
+    write_estimates=write_labelstudio_estimates,
 )
