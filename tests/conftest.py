@@ -13,3 +13,17 @@ def shared() -> Path:
     if not folder or not (Path(folder) / "data").is_dir():
         pytest.skip("real data is missing: set HEADCOUNT_DATA to the folder that holds data/ and weights/")
     return Path(folder)
+
+
+@pytest.fixture
+def run(capsys):
+    """Run the command line in this process: (exit code, stdout, stderr)."""
+
+    from headcount.cli import main
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as exit:
+            main.main([str(a) for a in arguments])
+        return exit.value.code, *capsys.readouterr()
+
+    return call

@@ -80,8 +80,11 @@ class CountResult:
         """The overlay for notebooks; on black if the image is not a file. None if it could not be counted."""
         if self.error:
             return None
-        image = self.path if self.path is not None else np.zeros((self.height, self.width, 3), np.uint8)
-        return encode_png(self.overlay(image))
+        return encode_png(self.overlay(self._file() or np.zeros((self.height, self.width, 3), np.uint8)))
+
+    def _file(self) -> str | None:
+        """The path of the image; None if it was not a file, as a frame of a video is none."""
+        return self.path if self.time is None else None
 
     def to_dict(self) -> Row:
         """The result for JSON, with None for what is not known.
@@ -131,10 +134,9 @@ class CountResult:
         Raises:
             ValueError: the image cannot be read, or is None and was not a file; one line.
         """
+        image = self._file() if image is None else image
         if image is None:
-            if self.path is None or self.time is not None:
-                raise ValueError("the counted image is not a file; give it to overlay, as result.overlay(image)")
-            image = self.path
+            raise ValueError("the counted image is not a file; give it to overlay, as result.overlay(image)")
         from headcount.io.video import Frame
         from headcount.visualization.heatmap import overlay
 

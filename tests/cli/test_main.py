@@ -47,18 +47,6 @@ def photos(tmp_path):
     return tmp_path / "photos"
 
 
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as exit:
-            main.main([str(a) for a in arguments])
-        return exit.value.code, *capsys.readouterr()
-
-    return call
-
-
 def test_count_a_folder_as_a_table(run, photos, model):
     code, out, err = run("count", photos, "--model", model)
     assert (code, err) == (0, "")

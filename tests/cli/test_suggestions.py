@@ -3,21 +3,8 @@
 import pytest
 from helpers import synthetic_objects
 
-from headcount.cli import main
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import save
-
-
-@pytest.fixture
-def run(capsys):
-    """Run the command line in this process: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as exit:
-            main.main([str(a) for a in arguments])
-        return exit.value.code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

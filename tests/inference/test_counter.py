@@ -70,7 +70,8 @@ def test_a_result_is_one_line_and_a_picture_in_a_notebook(white, tmp_path):
     assert repr(replace(result, path=None, low=7.2, high=11.9)) == f"CountResult(9.0 people (7-12), {size}, 'white')"
     [failed] = white.count_many([tmp_path / "none.png"])
     assert "\n" not in repr(failed) and "no such file" in repr(failed) and failed._repr_png_() is None
-    for one in (result, replace(result, path=None)):
+    frame = replace(result, path="clip.mp4", time=1.5)
+    for one in (result, replace(result, path=None), frame):
         assert Image.open(io.BytesIO(one._repr_png_())).size == (result.width, result.height)
     assert np.array_equal(result.overlay(), result.overlay(path))
     with pytest.raises(ValueError, match=r"give it to overlay, as result\.overlay\(image\)"):

@@ -16,7 +16,6 @@ from helpers.annotated_images import photo
 from helpers.points_errors import refused
 from PIL import Image
 
-from headcount.cli import main
 from headcount.datasets import read
 from headcount.datasets.annotation_project import Project
 from headcount.distributed.attempts import write_note
@@ -40,16 +39,6 @@ def photos(tmp_path_factory):
     for people in range(1, IMAGES + 1):
         Image.fromarray(tiny_onnx.dots(people)).save(folder / f"IMG_{people}.png")
     return folder
-
-
-@pytest.fixture
-def run(capsys):
-    def call(*arguments):
-        with pytest.raises(SystemExit) as exit:
-            main.main([str(argument) for argument in arguments])
-        return exit.value.code, *capsys.readouterr()
-
-    return call
 
 
 def command(*arguments):
