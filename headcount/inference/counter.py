@@ -47,6 +47,7 @@ class PreparedImage:
         roi_mask: uint8 (H,W), 1 inside the region of interest; None without one.
         scale: of the model's input against the image, before small images are enlarged.
         finer: scales to try next if they find more people.
+        warning: how the file differs from a photo, in one line, or None.
         seconds: that preparing took, after reading.
     """
 
@@ -56,6 +57,7 @@ class PreparedImage:
     roi_mask: np.ndarray | None
     scale: float
     finer: tuple[float, ...]
+    warning: str | None
     seconds: float
 
 
@@ -205,6 +207,7 @@ class Counter:
     def prepare(self, image: ImageInput, roi: ArrayLike | None = None, scale: float | None = None) -> PreparedImage:
         """Read an image and make the model's input from it. Arguments and errors are those of `count`."""
         pixels = as_image(image.image if isinstance(image, Frame) else image, self.max_pixels)  # (H,W,3)
+        warning = first_of_several(image)
         began = time.perf_counter()
         height, width = pixels.shape[:2]
         check_pixels(height, width, scale, self.max_pixels)
@@ -212,7 +215,7 @@ class Counter:
         first, *finer = scales(height, width) if scale is None else (scale,)
         model_input = self.model_input(pixels, roi_mask, first)
         seconds = time.perf_counter() - began
-        return PreparedImage(image, pixels, model_input, roi_mask, first, tuple(finer), seconds)
+        return PreparedImage(image, pixels, model_input, roi_mask, first, tuple(finer), warning, seconds)
 
     def model_input(self, pixels: np.ndarray, roi_mask: np.ndarray | None, scale: float) -> np.ndarray:
         """What the model sees of an image (H,W,3): uint8 (H',W',3)."""
@@ -275,7 +278,7 @@ class Counter:
             density, mask = density * cells, mask * cells
         people = float(density.sum(dtype=np.float64))
         low, high = interval(people, meta.interval)
-        warning = first_of_several(prepared.source) or smaller_than_known(density, stride, meta)
+        warning = prepared.warning or smaller_than_known(density, stride, meta)
         return CountResult(
             count=people,
             density=density,

@@ -3,7 +3,7 @@
 A network knows heads of some sizes. In a photo of 12 megapixels, heads near the camera are larger than any it was
 trained on, and it misses them; heads far away may need every pixel. So a large photo is counted shrunk first, and then
 with twice the pixels per side, as long as that finds clearly more people. The smaller counts are cheap: together they
-cost at most a third of the last one.
+have at most two thirds of the pixels of the last one.
 """
 
 from __future__ import annotations
