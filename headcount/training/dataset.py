@@ -245,6 +245,7 @@ def loader(crops: Crops, indices: Sequence[int], batch: int, workers: int) -> Ge
         collate_fn=default_collate,
         persistent_workers=False,
         prefetch_factor=AHEAD if workers else None,
+        pin_memory=torch.cuda.is_available(),  # a GPU copies from pinned memory while it computes
         worker_init_fn=_use_one_thread,
     )
     yield from batches if workers else prefetch(_in_one_thread(batches), AHEAD)

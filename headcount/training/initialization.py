@@ -147,7 +147,8 @@ def make_optimizer(model: CountingModel, config: TrainConfig, kind: str) -> torc
     both = ((new, config.lr), (pretrained, config.lr_pretrained))
     groups = [{"params": parameters, "lr": lr, "base": lr} for parameters, lr in both if parameters]
     if kind == "adamw":
-        return torch.optim.AdamW(groups, weight_decay=config.weight_decay)
+        on_gpu = next(model.parameters()).is_cuda
+        return torch.optim.AdamW(groups, weight_decay=config.weight_decay, fused=True if on_gpu else None)
     if kind == "adam":
         return torch.optim.Adam(groups, weight_decay=config.weight_decay)
     if kind == "sgd":

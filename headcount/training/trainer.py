@@ -166,9 +166,9 @@ class Trainer:
             group["lr"] = group["base"] * factor
         batch = Batch(*[tensor.to(self.device, non_blocking=True) for tensor in batch])
         terms = self._losses(batch)
-        means = self._mean_terms(terms, batch)
         self.optimizer.zero_grad(set_to_none=True)
         terms["loss"].backward()
+        means = self._mean_terms(terms, batch)  # waits for the device once, when the whole step has been queued
         if config.clip:
             nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
         self.optimizer.step()
@@ -195,7 +195,7 @@ class Trainer:
         Raises:
             TrainError: The loss is not finite. It is raised in the process with such crops, which ends the others.
         """
-        own = {name: float(value.detach()) for name, value in terms.items()}
+        own = dict(zip(terms, torch.stack([value.detach() for value in terms.values()]).tolist(), strict=True))
         sums = self.group.sum(list(own.values()))
         means = {name: value / self.group.size for name, value in zip(own, sums, strict=True)}
         if math.isfinite(means["loss"]):
@@ -214,8 +214,7 @@ class Trainer:
         """Update the averaged weights. Their decay rises with the steps, so that early weights are forgotten."""
         decay = min(self.config.ema, (1 + self.progress.step) / (10 + self.progress.step))
         torch._foreach_lerp_(list(self.averaged.parameters()), list(self.model.parameters()), 1 - decay)
-        for kept, buffer in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
-            kept.copy_(buffer)
+        torch._foreach_copy_(list(self.averaged.buffers()), list(self.model.buffers()))
 
     # The loop
 
