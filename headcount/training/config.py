@@ -32,6 +32,8 @@ class DataConfig(AugmentationConfig):
         crop: Height and width in pixels, multiples of the model's `pad`. (0, 0) takes whole images, which needs
             batch = 1 and has no scale jitter.
         scale: Range of the scale jitter, log-uniform. It comes on top of the enlargement to `min_side`.
+        unscaled: Share of the crops without scale jitter, 0 to 1. Their pixels are those of the file, as when a photo
+            is counted, with the sharpness and the JPEG blocks that resizing removes.
         min_side: Images with a shorter short side, in pixels, are enlarged to it before the jitter. The model does
             the same when it counts.
         sigma: Standard deviation of the density's Gaussian in pixels of the crop. 0 makes it geometry-adaptive.
@@ -44,6 +46,7 @@ class DataConfig(AugmentationConfig):
 
     crop: tuple[int, int] = (256, 256)
     scale: tuple[float, float] = (1.0, 1.0)
+    unscaled: float = 0.0
     min_side: int = 0
     sigma: float = 4.0
     radius: float = 0.0

@@ -124,11 +124,13 @@ def whole_image(image: TrainingImage, config: DataConfig) -> Crop:
 
 
 def random_crop(image: TrainingImage, config: DataConfig, rng: np.random.Generator) -> Crop:
-    """A window of the image at a random scale, resized to the crop, with the heads inside it."""
+    """A window of the image, resized to the crop by a random scale or not at all, with the heads inside it."""
     height, width = image.image.shape[:2]
     rows, columns = config.crop
     low, high = np.log(config.scale)
-    scale = enlargement(height, width, config.min_side) * float(np.exp(rng.uniform(low, high)))
+    scale = enlargement(height, width, config.min_side)
+    if not (config.unscaled and rng.random() < config.unscaled):
+        scale *= float(np.exp(rng.uniform(low, high)))
     scale = max(scale, rows / height, columns / width)  # the crop must fit
     window_h, window_w = min(height, round(rows / scale)), min(width, round(columns / scale))
     top, left = int(rng.integers(height - window_h + 1)), int(rng.integers(width - window_w + 1))
