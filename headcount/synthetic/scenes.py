@@ -58,15 +58,15 @@ def _staged(build: stage.Build) -> Draw:
 
 
 KINDS = {
-    "square": Kind(square.square, 0.50, 0.12),
-    "texture": Kind(_texture, 0.0, 0.40),
-    "hall": Kind(_staged(seating.hall), 0.20, 0.20),
-    "stand": Kind(_staged(seating.stand), 0.08, 0.06),
-    "shop": Kind(_staged(shelves.shop), 0.06, 0.06),
-    "garden": Kind(_staged(plants.garden), 0.05, 0.05),
-    "street": Kind(_staged(streets.street), 0.05, 0.05),
-    "parking": Kind(_staged(streets.parking), 0.03, 0.03),
-    "gallery": Kind(_staged(lookalikes.gallery), 0.03, 0.03),
+    "square": Kind(square.square, 0.50, 0.10),
+    "texture": Kind(_texture, 0.0, 0.58),
+    "hall": Kind(_staged(seating.hall), 0.20, 0.12),
+    "stand": Kind(_staged(seating.stand), 0.08, 0.04),
+    "shop": Kind(_staged(shelves.shop), 0.06, 0.04),
+    "garden": Kind(_staged(plants.garden), 0.05, 0.04),
+    "street": Kind(_staged(streets.street), 0.05, 0.04),
+    "parking": Kind(_staged(streets.parking), 0.03, 0.02),
+    "gallery": Kind(_staged(lookalikes.gallery), 0.03, 0.02),
 }
 
 

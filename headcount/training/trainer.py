@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from headcount.io.progress import progress_bar
 from headcount.models.serialization import save
 from headcount.training import checkpoint
+from headcount.training.batch_norm import adopt_statistics
 from headcount.training.config import TrainConfig, TrainError, check_same, check_settings, load_recipe, with_min_side
 from headcount.training.dataset import Batch, loader, read_training_data
 from headcount.training.ddp import ProcessGroup
@@ -42,6 +43,8 @@ from headcount.training.run_record import (
 )
 from headcount.training.schedule import rate_factor
 from headcount.training.validation import Validation
+
+NORM_CROPS = 640  # crops that batch norms take their first statistics from
 
 
 def train(
@@ -232,6 +235,8 @@ class Trainer:
                 self.out.mkdir(parents=True, exist_ok=True)
                 write_run_json(self.out, self.config, self.data)
             self.log = MetricsLog(self.out, self.config.tensorboard, self.describe)
+        if self.progress.step == 0 and self.config.start and self.config.batch_norm == "trained":
+            self.adopt_statistics()
         self.model.train()
         self.parallel = self.group.wrap(self.model)
         self.began, self.first_step = time.time(), self.progress.step
@@ -244,6 +249,12 @@ class Trainer:
                     self.log.close()
         self.group.barrier()  # the files of the main process are there when any process returns
         return self.out / "best"
+
+    def adopt_statistics(self) -> None:
+        """Move the batch norms of a checkpoint to the statistics of the first crops. Every process sees the same."""
+        batches = loader(self.data.crops, range(NORM_CROPS), self.config.batch, self.config.workers)
+        adopt_statistics(self.model, (batch.image.to(self.device) for batch in batches))
+        self.averaged.load_state_dict(self.model.state_dict())
 
     def _loop(self, end: int) -> None:
         """Train, log, validate and save up to step `end`."""

@@ -62,6 +62,20 @@ def test_a_crop_keeps_exactly_the_points_in_its_window():
         np.testing.assert_array_equal(heads, moved[inside])
 
 
+def test_unscaled_crops_have_the_pixels_of_the_file():
+    """They are as common as the recipe says, and the others are resized."""
+    source = dotted(3)
+    config = DataConfig(crop=(64, 96), scale=(0.5, 0.7), unscaled=0.4)
+    windows = np.lib.stride_tricks.sliding_window_view(source.image, (64, 96, 3))[:, :, 0]  # (87,115,64,96,3)
+    corners = windows[:, :, :2, :2].reshape(*windows.shape[:2], -1)
+    unscaled = 0
+    for seed in range(100):
+        image = random_crop(source, config, np.random.default_rng(seed))[0]
+        places = np.argwhere((corners == image[:2, :2].ravel()).all(axis=2))
+        unscaled += any(np.array_equal(windows[top, left], image) for top, left in places)
+    assert 30 <= unscaled <= 50
+
+
 def test_short_sides_are_enlarged_to_min_side():
     assert enlargement(200, 300, 400) == 2.0
     assert enlargement(500, 300, 0) == enlargement(500, 300, 300) == enlargement(500, 600, 300) == 1.0

@@ -167,6 +167,21 @@ def test_a_run_may_begin_with_the_weights_of_another(data, whole, tmp_path):
         Trainer(tiny(start="nowhere"), data, tmp_path)
 
 
+def test_trained_batch_norms_continue_from_those_of_the_start(data, tmp_path):
+    """The start's norms hold ImageNet's statistics or none; the averaged weights begin with those of the crops."""
+    model = ModelConfig(backbone="lite0", width=8)
+    torch.manual_seed(3)
+    save(CountingModel(model), tmp_path / "start")
+    config = tiny(model=model, start=str(tmp_path / "start"), batch_norm="trained", steps=1, lr=1e-9)
+    train(config, data, tmp_path / "run")
+    start, trained = load(tmp_path / "start").eval(), load(tmp_path / "run" / "last").eval()
+    image = torch.from_numpy(np.random.default_rng(1).integers(0, 256, (1, 3, 32, 32), np.uint8))
+    before, after = (network.backbone._bn0.running_var for network in (start, trained))
+    assert (after - before).abs().max() > 0.2  # one step of the running mean would move it by a hundredth
+    with torch.no_grad():
+        torch.testing.assert_close(trained(image).density, start(image).density, rtol=0.05, atol=1e-4)
+
+
 def test_a_student_learns_the_density_of_its_teacher(data, whole, tmp_path):
     torch.manual_seed(5)
     teacher = CountingModel(ModelConfig(fusion="plain", width=4))
