@@ -196,6 +196,28 @@ def blades(rng: Rng, height: int, width: int) -> np.ndarray:
     return speckle(rng, image, rng.uniform(30, 200), rng.uniform(0, 0.3))
 
 
+def lights(rng: Rng, height: int, width: int) -> np.ndarray:
+    """Stars, fairy lights or a town at night: blurred points of many sizes, few of them bright, or discs out of focus."""
+    glow = fade(height, width, (2, 2, 4), pick(rng, [(4, 4, 8), (20, 24, 44), (40, 26, 18)])).astype(np.float32)
+    size = float(np.exp(rng.uniform(np.log(0.6), np.log(8))))  # pixels, of the smallest lights
+    tint = np.array([pick(rng, [(255, 250, 240), (255, 214, 150), (190, 210, 255), (255, 120, 90)]) for _ in range(3)])
+    disc = rng.random() < 0.3
+    for step in range(4):  # each size is half as common per side as the one before
+        s = size * 1.7**step
+        count = int(height * width * rng.uniform(0.002, 0.02) / (s * s * 2**step)) + 1
+        points = np.zeros((height, width, 3), np.float32)
+        strength = rng.pareto(1.5, count).clip(0.05, 4)[:, None] * tint[rng.integers(3, size=count)]
+        np.add.at(points, (rng.integers(height, size=count), rng.integers(width, size=count)), strength)
+        reach = max(3, 2 * round(3 * s) + 1)
+        if disc:
+            kernel = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)).astype(np.float32)
+            glow += 0.3 * cv2.filter2D(points, -1, kernel, borderType=cv2.BORDER_CONSTANT)
+        else:
+            glow += cv2.GaussianBlur(points, (reach, reach), s) * np.float32(2 * np.pi * s * s * 0.6)
+    image: np.ndarray = glow.clip(0, 255).astype(np.uint8)
+    return speckle(rng, image, rng.uniform(20, 200), rng.uniform(0, 0.2))
+
+
 # Grounds are the hardest to distinguish from crowds, so about half of these are grounds.
 GROUNDS: tuple[Texture, ...] = (grain, pebbles, pebbles, blades, blades)
 EMPTY: tuple[Texture, ...] = (
@@ -210,6 +232,8 @@ EMPTY: tuple[Texture, ...] = (
     static,
     plain,
     sky,
+    lights,
+    lights,
     *GROUNDS,
     *GROUNDS,
 )
