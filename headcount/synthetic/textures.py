@@ -197,7 +197,7 @@ def blades(rng: Rng, height: int, width: int) -> np.ndarray:
 
 
 def lights(rng: Rng, height: int, width: int) -> np.ndarray:
-    """Stars, fairy lights or a town at night: blurred points of many sizes, few of them bright, or discs out of focus."""
+    """Stars, fairy lights or a town at night: blurred points of many sizes, few of them bright, or discs."""
     glow = fade(height, width, (2, 2, 4), pick(rng, [(4, 4, 8), (20, 24, 44), (40, 26, 18)])).astype(np.float32)
     size = float(np.exp(rng.uniform(np.log(0.6), np.log(8))))  # pixels, of the smallest lights
     tint = np.array([pick(rng, [(255, 250, 240), (255, 214, 150), (190, 210, 255), (255, 120, 90)]) for _ in range(3)])
