@@ -31,6 +31,9 @@ IMAGE_SUFFIXES = (
 )
 MAX_PIXELS = 400_000_000  # 400 megapixels decode to 1.2 GB
 
+MAX_SCANNED = 4e9  # pixels x scans of a progressive JPEG: 40 scans of 100 megapixels, decoded in about 3 s
+_JPEG_SCAN = b"\xff\xda"  # the marker that begins a scan
+
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF")  # some of Pillow's other decoders run programs
 _SAVE_OPTIONS: dict[str, tuple[str, dict[str, int]]] = {
     ".jpg": ("JPEG", {"quality": 92}),
@@ -262,7 +265,18 @@ def _open(source: ImageSource, max_pixels: int | None) -> tuple[Image.Image, str
         raise MediaError(
             f"{name}: {size}, over the limit of {max_pixels / 1e6:.4g}; shrink it or raise max_pixels (--max-pixels)"
         )
+    if max_pixels is not None and image.info.get("progressive"):
+        _check_scans(image, file, name)
     return image, name
+
+
+def _check_scans(image: Image.Image, file: io.BytesIO | str | os.PathLike, name: str) -> None:
+    """Refuse a progressive JPEG with too many scans: decoding visits every pixel in each, for minutes."""
+    content = file.getvalue() if isinstance(file, io.BytesIO) else Path(file).read_bytes()
+    scans = content.count(_JPEG_SCAN)  # where it is no marker, a zero follows the ff
+    if image.width * image.height * scans > MAX_SCANNED:
+        image.close()
+        raise MediaError(f"{name}: has {scans:,} scans, which take too long to decode; save it again as JPEG")
 
 
 def _formats(file: io.BytesIO | str | os.PathLike, name: str) -> tuple[str, ...]:

@@ -14,12 +14,14 @@ from headcount.io.files import single_line
 from headcount.io.images import MediaError
 from headcount.regions.region import RegionError
 from headcount.server.counting_queue import QueueFullError
+from headcount.server.image_reader import TooLargeError
 from headcount.server.job_store import TooManyJobsError
 from headcount.server.types import JsonObject
 from headcount.server.video_checks import VideoRejectedError
 
 # Exceptions of the library that a client's input can cause, and their status.
 STATUSES: dict[type[Exception], int] = {
+    TooLargeError: 413,
     MediaError: 415,
     VideoRejectedError: 415,
     PointsError: 409,

@@ -7,6 +7,7 @@ import threading
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from platformdirs import user_state_path
@@ -17,15 +18,16 @@ from headcount.datasets.annotation_project import Project
 from headcount.inference.counter import Counter, load
 from headcount.inference.pretrained import WEIGHTS, find_model
 from headcount.inference.result import CountResult
-from headcount.inference.scale import check_pixels
-from headcount.io.images import MediaError, image_size
 from headcount.regions.region import Region
-from headcount.server.counting_queue import CountingQueue
+from headcount.server.counting_queue import Counted, CountingQueue
 from headcount.server.errors import ApiError
+from headcount.server.image_reader import ImageReader
 from headcount.server.job_runner import JobRunner
 from headcount.server.job_store import JobStore
 from headcount.server.metrics import Metrics
 from headcount.server.types import JsonObject
+
+T = TypeVar("T")
 
 # Environment variable with the key that clients must send. It is no command-line option: other users could list those.
 API_KEY_VARIABLE = "HEADCOUNT_API_KEY"
@@ -142,7 +144,8 @@ class Service:
         self.metrics = Metrics()
         self.models = Models(settings)
         self.project = Project(settings.project) if settings.project else None
-        self.queue = CountingQueue(settings.max_pending)
+        self.reader = ImageReader(round(settings.max_pixels))
+        self.queue = CountingQueue(self.reader, settings.max_pending)
         self.jobs = JobStore(Path(settings.state), settings.keep_hours)
         self.runner = JobRunner(self.jobs, self.count_frame, settings.max_video_seconds)
 
@@ -155,6 +158,7 @@ class Service:
         """Finish what was accepted; video jobs resume at the next start."""
         self.runner.stop()
         self.queue.close()
+        self.reader.close()
 
     def ready(self) -> bool:
         return self.queue.alive and self.runner.alive
@@ -163,45 +167,26 @@ class Service:
         self, frame: np.ndarray, regions: tuple[Region, ...], model: str, scale: float | None
     ) -> CountResult:
         """Count one frame of a video; waits for the result."""
-        result = self.queue.submit_frame(self.models.get(model), frame, regions, scale).result()
+        result = self.queue.submit_frame(self.models.get(model), frame, regions, scale).result().result
         self.metrics.record_result(result)
         return result
 
     async def count(
         self, request: Request, body: bytes, model: str | None, scale: float | None, regions: tuple[Region, ...]
-    ) -> CountResult:
+    ) -> Counted:
         """Count the image of a request.
 
         Raises:
-            ApiError: no such model, an image that is too large, the deadline passed, or the client disconnected.
+            ApiError: no such model, the deadline passed, or the client disconnected.
             QueueFullError: too many images wait.
             ValueError: the image or a region cannot be used.
         """
         counter = await run_in_threadpool(self.models.get, model)
-        await run_in_threadpool(self.check_size, body, scale)
-        result = await self.wait_for(request, self.queue.submit(counter, body, regions, scale))
-        self.metrics.record_result(result)
-        return result
+        counted = await self.wait_for(request, self.queue.submit(counter, body, regions, scale))
+        self.metrics.record_result(counted.result)
+        return counted
 
-    def check_size(self, body: bytes, scale: float | None) -> None:
-        """Refuse an image by its header, before it waits and is decoded. Not for the event loop: headers can be long.
-
-        Raises:
-            ApiError: the image has more pixels than this server takes, or would have after resizing.
-        """
-        width, height = image_size(body)
-        if width * height > self.settings.max_pixels:
-            raise ApiError(
-                413,
-                f"the image has {width}x{height} pixels, {width * height / 1e6:.4g} megapixels; this server's limit is"
-                f" {self.settings.max_megapixels:g}; resize it",
-            )
-        try:
-            check_pixels(height, width, scale, self.settings.max_pixels)
-        except MediaError as error:
-            raise ApiError(413, str(error)) from None
-
-    async def wait_for(self, request: Request, future: Future[CountResult]) -> CountResult:
+    async def wait_for(self, request: Request, future: Future[T]) -> T:
         """The future's result. If the deadline passes or the client disconnects first, the future is cancelled.
 
         Raises:
@@ -209,7 +194,7 @@ class Service:
         """
         result = asyncio.wrap_future(future)
         disconnect = asyncio.create_task(disconnected(request))
-        either: set[asyncio.Future[CountResult] | asyncio.Task[None]] = {result, disconnect}
+        either: set[asyncio.Future[T] | asyncio.Task[None]] = {result, disconnect}
         deadline = self.settings.deadline_seconds
         try:
             await asyncio.wait(either, timeout=deadline, return_when=asyncio.FIRST_COMPLETED)

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
+import cv2
 import numpy as np
 import pytest
 from helpers.serving import image_file, serving
@@ -101,6 +103,22 @@ def test_the_loop_answers_while_regions_and_headers_are_parsed(client):
         assert client.get("/healthz").status_code == 200
         times.append(time.monotonic() - began)
     assert times
+
+
+def test_overlays_are_limited_in_size_and_wait_in_line(client):
+    """16 of 100 megapixels, drawn at once, took more than 6 GB."""
+    photo = cv2.imencode(".png", np.zeros((4000, 5000), np.uint8))[1].tobytes()
+    zone = {"name": "zone", "polygon": [[100, 200], [4900, 200], [4900, 3800], [100, 3800]]}
+    sent = {"files": {"file": ("a.png", photo)}, "data": {"regions": json.dumps({"regions": [zone]})}}
+    drawn = cv2.imdecode(np.frombuffer(client.post("/v1/overlay", **sent).content, np.uint8), cv2.IMREAD_COLOR)
+    assert 15e6 < drawn.shape[0] * drawn.shape[1] <= 16.01e6
+    scale = drawn.shape[1] / 5000
+    edge = drawn[2000, round(100 * scale) - 5 : round(100 * scale) + 5]
+    assert edge.max() > 100 and drawn[2000, : round(100 * scale) - 20].max() < 60, "the outline is where it was given"
+    with ThreadPoolExecutor(16) as pool:
+        answers = list(pool.map(lambda _: client.post("/v1/overlay?scale=0.05", content=photo).status_code, range(16)))
+    assert set(answers) <= {200, 503} and 200 in answers
+    assert client.post("/v1/count", content=image_file(7)).status_code == 200
 
 
 def test_pages_of_other_sites_cannot_embed_what_the_server_has(client):

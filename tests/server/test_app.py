@@ -25,6 +25,7 @@ from helpers.serving import httpx, image_file, server_process, serving, video_fi
 import headcount
 from headcount.datasets.readers import read
 from headcount.server.counting_queue import CountingQueue, QueueFullError
+from headcount.server.image_reader import ImageReader
 from headcount.server.routes import counting
 from headcount.server.service import API_KEY_VARIABLE, state_folder
 
@@ -405,16 +406,18 @@ def test_images_of_one_size_are_counted_in_batches(tmp_path):
             time.sleep(0.05)
             return counter.engine.run(images)
 
-    queue = CountingQueue()
+    reader = ImageReader(1_000_000)
+    queue = CountingQueue(reader)
     batched = replace(counter, engine=Engine())
     futures = [queue.submit(batched, tiny_onnx.dots(people)) for people in range(1, 12)]
-    assert [future.result().count for future in futures] == pytest.approx(range(1, 12), rel=0.01)
+    assert [future.result().result.count for future in futures] == pytest.approx(range(1, 12), rel=0.01)
     assert max(batches) == 4 and sum(batches) == 11
     waiting = [queue.submit(batched, tiny_onnx.dots(1)) for _ in range(queue.capacity(batched))]
     with pytest.raises(QueueFullError):
         queue.submit(batched, tiny_onnx.dots(1))
     queue.close()
-    assert all(future.result().count for future in waiting)  # accepted images are finished
+    reader.close()
+    assert all(future.result().result.count for future in waiting)  # accepted images are finished
 
 
 # Videos

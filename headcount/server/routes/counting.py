@@ -13,9 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from headcount import __version__
 from headcount.geometry import MAX_SCALE, MIN_SCALE
 from headcount.inference.result import CountResult
-from headcount.io.images import encode_png
-from headcount.regions.region import Region
-from headcount.server.rendering import density_layers
+from headcount.server.rendering import density_layers, overlay_png
 from headcount.server.routes.dependencies import ServiceDependency
 from headcount.server.service import API_KEY_VARIABLE
 from headcount.server.types import JsonObject
@@ -68,17 +66,20 @@ async def count(request: Request, options: Annotated[Options, Query()], service:
     """Count the people in a photo."""
     service.queue.check_capacity(await run_in_threadpool(service.models.get, options.model))
     body, regions = await read_upload(request)
-    result = await service.count(request, body, options.model, options.scale, regions)
-    return await run_in_threadpool(result_json, result, options)
+    result, _ = await service.count(request, body, options.model, options.scale, regions)
+    if options.overlay or options.points:
+        return await service.wait_for(request, service.queue.draw(result_json, result, options))
+    return result_json(result, options)
 
 
 @router.post("/v1/overlay", openapi_extra=body_schema("photo"), response_class=Response, responses=PNG_RESPONSE)
 async def overlay(request: Request, options: Annotated[Options, Query()], service: ServiceDependency) -> Response:
-    """Draw density, count, legend and regions over a photo; the response is a PNG."""
+    """Draw density, count, legend and regions over a photo; the response is a PNG of at most 16 megapixels."""
     service.queue.check_capacity(await run_in_threadpool(service.models.get, options.model))
     body, regions = await read_upload(request)
-    result = await service.count(request, body, options.model, options.scale, regions)
-    return Response(await run_in_threadpool(overlay_png, result, body, regions), media_type="image/png")
+    counted = await service.count(request, body, options.model, options.scale, regions)
+    drawn = await service.wait_for(request, service.queue.draw(overlay_png, *counted, regions))
+    return Response(drawn, media_type="image/png")
 
 
 def result_json(result: CountResult, options: Options) -> JsonObject:
@@ -95,7 +96,3 @@ def result_json(result: CountResult, options: Options) -> JsonObject:
 def rounded_points(result: CountResult) -> list[list[float]]:
     """Estimated head positions, x then y, in hundredths of a pixel at most."""
     return [[round(x, 2), round(y, 2)] for x, y in result.points().tolist()]
-
-
-def overlay_png(result: CountResult, body: bytes, regions: tuple[Region, ...]) -> bytes:
-    return encode_png(result.overlay(body, regions))

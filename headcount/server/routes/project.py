@@ -80,5 +80,5 @@ def find_photo(service: Service, name: str) -> Path:
 
 async def estimate_points(request: Request, service: Service, path: Path) -> list[list[float]]:
     future = service.queue.submit(service.models.get(None), path)
-    result = await service.wait_for(request, future)
-    return await run_in_threadpool(rounded_points, result)
+    counted = await service.wait_for(request, future)
+    return await run_in_threadpool(rounded_points, counted.result)

@@ -1,0 +1,107 @@
+"""Images that a decoder cannot cope with cost themselves only: the process that reads them is limited and replaced."""
+
+import io
+import os
+import re
+import signal
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from headcount.io.images import MediaError, read_image
+from headcount.server.image_reader import ImageReader, TooLargeError
+
+
+@pytest.fixture
+def reader():
+    reader = ImageReader(max_pixels=1_000_000)
+    yield reader
+    reader.close()
+
+
+def encoded(image, kind="PNG", **options):
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def progressive_jpeg(side, scans):
+    """A grey image whose last scan is repeated."""
+    file = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
+    last = file[[match.start() for match in re.finditer(b"\xff\xda", file)][-1] : -2]
+    return file[:-2] + scans * last + file[-2:]
+
+
+def tile_bomb(side):
+    """A TIFF of 64x64 pixels in one tile of side x side, which the decoder unpacks."""
+    tile = zlib.compress(bytes(side * side), 9)
+    entries = [(256, 4, 64), (257, 4, 64), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
+    entries += [(322, 4, side), (323, 4, side), (324, 4, 8), (325, 4, len(tile))]
+    number = {3: 2, 4: 4}
+    fields = b"".join(
+        tag.to_bytes(2, "little") + kind.to_bytes(2, "little") + (1).to_bytes(4, "little")
+        + value.to_bytes(number[kind], "little").ljust(4, b"\0")
+        for tag, kind, value in entries
+    )  # fmt: skip
+    directory = len(entries).to_bytes(2, "little") + fields + bytes(4)
+    return b"II*\0" + (8 + len(tile)).to_bytes(4, "little") + tile + directory
+
+
+PHOTO = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)
+
+
+def test_it_reads_what_read_image_reads(reader, tmp_path):
+    for file in (encoded(Image.fromarray(PHOTO)), encoded(Image.fromarray(PHOTO), "JPEG")):
+        assert np.array_equal(reader.read(file).pixels, read_image(file))
+    (tmp_path / "a photo.png").write_bytes(encoded(Image.fromarray(PHOTO)))
+    assert np.array_equal(reader.read(tmp_path / "a photo.png").pixels, PHOTO)
+    frames = [Image.new("L", (20, 10), value) for value in (0, 255)]
+    animation = reader.read(encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+    assert animation.pixels.shape == (10, 20, 3) and "several images" in animation.warning
+
+
+def test_its_errors_are_those_of_read_image(reader):
+    with pytest.raises(MediaError, match="not an image headcount can read"):
+        reader.read(b"no image")
+    with pytest.raises(TooLargeError, match="2000x1000 pixels, 2 megapixels; this server's limit is 1; resize it"):
+        reader.read(encoded(Image.new("L", (2000, 1000))))
+    with pytest.raises(TooLargeError, match="use a smaller scale"):
+        reader.read(encoded(Image.new("L", (1000, 500))), scale=2.0)
+    assert reader.kills == 0 and reader.read(encoded(Image.fromarray(PHOTO))).warning is None
+
+
+def test_a_file_that_takes_too_much_memory_is_refused(reader):
+    """64 by 64 pixels whose one tile has 400 megapixels: more than an image of the largest size may take."""
+    with pytest.raises(MediaError, match="bytes: takes too much memory to decode"):
+        reader.read(tile_bomb(20_000))
+    assert np.array_equal(reader.read(encoded(Image.fromarray(PHOTO))).pixels, PHOTO)
+
+
+def test_a_file_that_takes_too_long_is_given_up_and_the_process_replaced():
+    reader = ImageReader(max_pixels=20_000_000, seconds=0.3)
+    try:
+        reader.read(encoded(Image.fromarray(PHOTO)))
+        began = time.monotonic()
+        with pytest.raises(MediaError, match="takes too long to decode; save it again as an ordinary JPEG"):
+            reader.read(progressive_jpeg(600, 11_000))
+        assert np.array_equal(reader.read(encoded(Image.fromarray(PHOTO))).pixels, PHOTO)
+        assert time.monotonic() - began < 2.5 and reader.kills == 1
+    finally:
+        reader.close()
+
+
+def test_a_jpeg_of_too_many_scans_is_refused_before_it_is_decoded():
+    """900 kB of 10,000 x 10,000 pixels in 5,000 scans took ten minutes."""
+    with pytest.raises(MediaError, match=r"bytes: has 5,0\d\d scans, which take too long to decode"):
+        read_image(progressive_jpeg(1000, 5000))
+    assert read_image(progressive_jpeg(600, 20)).shape == (600, 600, 3)
+
+
+def test_a_process_that_the_system_ended_is_replaced(reader):
+    reader.read(encoded(Image.fromarray(PHOTO)))
+    os.kill(reader.process.pid, signal.SIGKILL)
+    reader.process.join()
+    assert np.array_equal(reader.read(encoded(Image.fromarray(PHOTO))).pixels, PHOTO)
