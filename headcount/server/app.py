@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing
 import os
+import signal
 import socket
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from dataclasses import asdict
 
@@ -27,6 +30,7 @@ SETTINGS_VARIABLE = "HEADCOUNT_SERVE"  # environment variable: the settings as J
 MAX_CONNECTIONS = 512  # open at once, in each process; further ones are answered with 503
 MAX_HEADER_BYTES = 65_536
 BACKLOG = 256  # connections that wait to be accepted
+UNREAD_SECONDS = 30.0  # that a client may take no data of an answer before its connection is dropped
 
 
 def create_app(settings: ServeSettings) -> FastAPI:
@@ -63,8 +67,16 @@ def create_app(settings: ServeSettings) -> FastAPI:
 
 def create_app_from_environment() -> FastAPI:
     """The application in a process of --workers, with the settings that `serve` left in the environment."""
+    threading.Thread(target=end_with_parent, name="parent", daemon=True).start()
     values = json.loads(os.environ[SETTINGS_VARIABLE])
     return create_app(ServeSettings(**{**values, "allowed_hosts": tuple(values["allowed_hosts"])}))
+
+
+def end_with_parent() -> None:
+    """End this worker when the process that started it is gone, even killed: nothing else would free the port."""
+    if parent := multiprocessing.parent_process():
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
 
 def serve(
@@ -86,13 +98,11 @@ def serve(
     import uvicorn
     from uvicorn.supervisors import Multiprocess
 
-    app: FastAPI | str
     if workers == 1:
-        app = create_app(settings)
+        app: FastAPI | str = create_app(settings)
     else:
         app = f"{__name__}:{create_app_from_environment.__name__}"
         os.environ[SETTINGS_VARIABLE] = json.dumps(asdict(settings))
-        os.environ[MULTIPROCESS_FOLDER] = tempfile.mkdtemp(prefix="headcount-metrics-")
     config = uvicorn.Config(
         app,
         factory=workers > 1,
@@ -112,7 +122,9 @@ def serve(
         if workers == 1:
             uvicorn.Server(config).run(sockets=[listener])
         else:
-            Multiprocess(config, sockets=[listener]).run()
+            with tempfile.TemporaryDirectory(prefix="headcount-metrics-", ignore_cleanup_errors=True) as folder:
+                os.environ[MULTIPROCESS_FOLDER] = folder
+                Multiprocess(config, sockets=[listener]).run()
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -130,6 +142,8 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}, port {port} ({reason}); choose others with --host and --port"
         ) from None
     listener.set_inheritable(True)
+    if hasattr(socket, "TCP_USER_TIMEOUT"):  # Linux; its connections inherit it
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(1000 * UNREAD_SECONDS))
     return listener
 
 

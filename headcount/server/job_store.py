@@ -193,19 +193,19 @@ class JobStore:
         self.clean_up()
         with self.database.transaction() as connection:
             row = connection.execute(
-                "SELECT id, starts FROM jobs WHERE state = 'waiting' OR (state = 'running' AND beat < ?)"
-                " ORDER BY number LIMIT 1",
-                (time.time() - self.lease_seconds,),
+                "SELECT id, starts FROM jobs WHERE state = 'waiting'"
+                " OR (state = 'running' AND beat NOT BETWEEN ? AND ?) ORDER BY number LIMIT 1",
+                (time.monotonic() - self.lease_seconds, time.monotonic()),
             ).fetchone()
             if row is None:
                 return None
             if row["starts"] < MAX_STARTS:
                 connection.execute(
                     "UPDATE jobs SET state = 'running', owner = ?, beat = ?, starts = starts + 1 WHERE id = ?",
-                    (self.owner, time.time(), row["id"]),
+                    (self.owner, time.monotonic(), row["id"]),
                 )
                 return known_job(connection, row["id"])
-            end_job(connection, row["id"], "failed", f"the server died {MAX_STARTS} times while counting this video")
+            end_job(connection, row["id"], "failed", f"the server died {MAX_STARTS} times at one place of this video")
         self.clean_up()
         return None
 
@@ -220,11 +220,13 @@ class JobStore:
             owned = self.extend_lease(connection, id)
             if owned:
                 connection.execute("INSERT OR IGNORE INTO rows VALUES (?, ?, ?)", (id, number, json.dumps(row)))
+                connection.execute("UPDATE jobs SET starts = 1 WHERE id = ?", (id,))  # it makes progress
             return owned
 
     def extend_lease(self, connection: sqlite3.Connection, id: str) -> bool:
         changed = connection.execute(
-            "UPDATE jobs SET beat = ? WHERE id = ? AND state = 'running' AND owner = ?", (time.time(), id, self.owner)
+            "UPDATE jobs SET beat = ? WHERE id = ? AND state = 'running' AND owner = ?",
+            (time.monotonic(), id, self.owner),
         )
         return changed.rowcount == 1
 

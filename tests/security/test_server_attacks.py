@@ -5,6 +5,7 @@ import io
 import json
 import math
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 import cv2
 import numpy as np
 import pytest
-from helpers.serving import image_file, serving
+from helpers.serving import image_file, server_process, serving
 from PIL import Image
 
 from headcount.geometry import MAX_ENLARGED, enlarge_to, enlargement
@@ -144,6 +145,42 @@ def test_a_body_that_drips_does_not_hold_an_upload(tmp_path, monkeypatch):
         while b"too slowly" not in answer and (more := slow.recv(4096)):  # the body may come after the headers
             answer += more
         assert answer.startswith(b"HTTP/1.1 408") and b"too slowly" in answer
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_USER_TIMEOUT"), reason="the system cannot drop unread connections")
+def test_a_client_that_does_not_read_is_dropped(tmp_path, monkeypatch):
+    """60 of them held 2 GB of answers for as long as they liked."""
+    monkeypatch.setattr("headcount.server.app.UNREAD_SECONDS", 0.5)
+    photo = cv2.imencode(".jpg", np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), np.uint8))[1].tobytes()
+    with serving(tmp_path) as (client, _), socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect(("127.0.0.1", client.base_url.port))
+        head = f"POST /v1/overlay HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(photo)}\r\n\r\n"
+        deaf.sendall(head.encode() + photo)
+        deaf.settimeout(20)
+        assert deaf.recv(12) == b"HTTP/1.1 200"
+        time.sleep(3)  # the system asks less and less often whether it reads now
+        received = 0
+        with contextlib.suppress(ConnectionResetError):
+            while more := deaf.recv(1_000_000):
+                received += len(more)
+        assert received < 10_000_000, "it got all of an answer of 35 MB"
+
+
+def test_workers_end_with_the_process_that_started_them(tmp_path):
+    """Killed, it cannot tell them; they kept the port, and the next start failed."""
+    with server_process(tmp_path, "--workers", "2") as (address, process):
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        port, end = int(address.rpartition(":")[2]), time.monotonic() + 15
+        while is_open(port):
+            assert time.monotonic() < end, "a worker outlives its parent"
+            time.sleep(0.1)
+
+
+def is_open(port):
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) == 0
 
 
 def test_other_machines_need_a_key_unless_the_user_says_otherwise(tmp_path):

@@ -188,6 +188,25 @@ def test_a_killed_server_loses_no_job(tmp_path, clip):
     assert [row["count"] for row in rows] == pytest.approx([2 * i for i in range(FRAMES)], abs=0.6)
 
 
+def test_a_video_that_makes_progress_survives_any_number_of_kills(tmp_path, clip):
+    """Whatever kills the server, other people's videos included, is not this video's fault."""
+    jobs = JobStore(tmp_path, lease_seconds=0)
+    job = added(jobs, clip)
+    for number in range(2 * job_store.MAX_STARTS):
+        assert jobs.claim().id == job.id and jobs.append(job.id, number, {"count": 1})
+        time.sleep(0.01)
+    assert jobs.get(job.id).state == "running" and len(jobs.rows(job.id)) == 2 * job_store.MAX_STARTS
+
+
+def test_a_clock_that_is_set_takes_no_job_from_its_process(tmp_path, clip, monkeypatch):
+    jobs = JobStore(tmp_path)
+    job = added(jobs, clip)
+    assert jobs.claim().id == job.id
+    tomorrow = time.time() + 90_000
+    monkeypatch.setattr("time.time", lambda: tomorrow)
+    assert JobStore(tmp_path).claim() is None and jobs.heartbeat(job.id)
+
+
 def test_a_video_that_kills_the_server_fails(tmp_path, clip):
     jobs = JobStore(tmp_path, lease_seconds=0)
     job = added(jobs, clip)
