@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint docs wheel lowest check clean
+.PHONY: demo test lint docs wheel lowest audit check clean
 
 # Count the bundled example with the embedded model and write its overlay to this folder.
 demo: .venv/.core
@@ -38,6 +38,14 @@ lowest: .venv/.dev
 	$(PYTHON) -m venv build/lowest
 	$(BIN)/uv pip install --quiet --python build/lowest/bin/python --resolution lowest-direct '.[serve,onnxruntime,plot]'
 	cd build && lowest/bin/python ../tests/smoke.py
+
+# Known vulnerabilities of the pinned versions, and of the oldest direct dependencies. It asks pypi.org.
+audit: .venv/.dev
+	mkdir -p build
+	$(BIN)/uv pip compile --quiet --no-annotate -o build/newest.txt -c constraints.txt --extra train --extra serve --extra ray pyproject.toml
+	$(BIN)/uv pip compile --quiet --no-annotate -o build/oldest.txt --resolution lowest-direct --extra serve pyproject.toml
+	$(BIN)/uvx pip-audit --requirement build/newest.txt --no-deps --disable-pip
+	$(BIN)/uvx pip-audit --requirement build/oldest.txt --no-deps --disable-pip
 
 # What continuous integration runs.
 check: lint test docs wheel lowest
