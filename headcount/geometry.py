@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 MIN_SCALE, MAX_SCALE = 0.05, 8.0  # factors by which an image may be resized, per side
-MAX_ENLARGED = 16_000_000  # pixels that a small image may be enlarged to
+MAX_ENLARGED = 4_000_000  # pixels that an image may be enlarged to for its short side: 448 x 8,900
 
 
 def enlargement(height: int, width: int, min_side: int) -> float:
