@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -83,7 +84,7 @@ class Order:
 
     def fail(self, error: Exception) -> None:
         if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
+            self.future.set_exception(without_images(error))
 
 
 @dataclass(frozen=True)
@@ -264,13 +265,18 @@ class CountingQueue:
 
     def count_until_closed(self) -> None:
         """The work of the counting thread."""
-        while tickets := self.next_batch():
-            began = time.monotonic()
-            self.count([ticket for ticket in tickets if ticket.order.future.set_running_or_notify_cancel()])
-            with self.changed:
+        while self.count_next():
+            with self.changed:  # now that nothing refers to the images any more
                 self.counting_since = None
                 self.changed.notify_all()
-            self.batch_seconds += SMOOTHING * (time.monotonic() - began - self.batch_seconds)
+
+    def count_next(self) -> bool:
+        """Wait for a batch and count it. False after `close`."""
+        tickets = self.next_batch()
+        began = time.monotonic()
+        self.count([ticket for ticket in tickets if ticket.order.future.set_running_or_notify_cancel()])
+        self.batch_seconds += SMOOTHING * (time.monotonic() - began - self.batch_seconds)
+        return bool(tickets)
 
     def next_batch(self) -> list[Ticket]:
         """Wait for the first ticket and take those with the same key right behind it; none after `close`."""
@@ -293,7 +299,7 @@ class CountingQueue:
             results: list[CountResult] = list(counter.count_batch([ticket.image for ticket in tickets], ()))
         except Exception as error:
             for ticket in tickets:
-                ticket.order.future.set_exception(error)
+                ticket.order.future.set_exception(without_images(error))
             return
         for ticket, result in zip(tickets, results, strict=True):
             order = ticket.order
@@ -323,3 +329,11 @@ def counted_pixels(pixels: np.ndarray, order: Order) -> float:
 def drawable(pixels: np.ndarray) -> np.ndarray:
     """An image, uint8 (H,W,3), with MAX_DRAWN pixels at most."""
     return resize(pixels, min(1.0, (MAX_DRAWN / (pixels.shape[0] * pixels.shape[1])) ** 0.5))
+
+
+def without_images(error: Exception) -> Exception:
+    """The error without what its traceback refers to: the image, and the future that will hold the error."""
+    if found := error.__traceback__:
+        traceback.clear_frames(found)
+        error.__traceback__ = found.tb_next  # the first frame is still running
+    return error
