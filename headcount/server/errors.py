@@ -14,6 +14,7 @@ from headcount.io.files import single_line
 from headcount.io.images import MediaError
 from headcount.regions.region import RegionError
 from headcount.server.counting_queue import QueueFullError
+from headcount.server.ending import NotInTimeError
 from headcount.server.image_reader import TooLargeError
 from headcount.server.job_store import TooManyJobsError
 from headcount.server.types import JsonObject
@@ -80,6 +81,10 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(QueueFullError)
     async def queue_full(request: Request, error: QueueFullError) -> JSONResponse:
         return error_response(503, str(error), {"Retry-After": str(max(1, round(error.retry_after)))})
+
+    @app.exception_handler(NotInTimeError)
+    async def not_in_time(request: Request, error: NotInTimeError) -> JSONResponse:
+        return error_response(504, str(error))
 
     @app.exception_handler(TooManyJobsError)
     async def too_many_jobs(request: Request, error: TooManyJobsError) -> JSONResponse:

@@ -25,7 +25,8 @@ SECONDS_PER_MEGAPIXEL = 0.05  # more for its size: several times what common fil
 BYTES_PER_PIXEL = 12  # that a decoder may take: Pillow holds 4, its copy 3, and the list of parts that it joins 3
 BASE_BYTES = 64_000_000  # that it may take for any image
 START_SECONDS = 30.0  # that a new process may take to start, on a busy machine
-READY, SIZE, IMAGE, REFUSED, TOO_LARGE = b"s", b"w", b"i", b"r", b"l"  # first bytes of the child's messages
+# First bytes of the child's messages.
+READY, SIZE, IMAGE, REFUSED, TOO_LARGE, LARGE = b"s", b"w", b"i", b"r", b"l", b"o"
 _PILLOW_OUT_OF_MEMORY = "decoder error -9"
 
 _spawn = multiprocessing.get_context("spawn")  # a fork would inherit the server's sockets and locks
@@ -33,6 +34,10 @@ _spawn = multiprocessing.get_context("spawn")  # a fork would inherit the server
 
 class TooLargeError(MediaError):
     """An image with more pixels than the server takes, as it is or as it is to be counted."""
+
+
+class LargeImageError(Exception):
+    """An image that the server takes, but that this reader leaves to another."""
 
 
 class ReadImage(NamedTuple):
@@ -51,15 +56,17 @@ class ImageReader:
     """Reads one image at a time in a child process. Safe to call from several threads.
 
     Args:
-        max_pixels: the largest image to decode, in pixels.
+        max_pixels: the largest image that the server takes, in pixels.
+        decoded_pixels: the largest image to decode here; by default all that the server takes.
         seconds: how long an image may take, beside SECONDS_PER_MEGAPIXEL.
 
     Attributes:
         kills: how many processes were ended because of an image.
     """
 
-    def __init__(self, max_pixels: int, seconds: float = SECONDS):
+    def __init__(self, max_pixels: int, seconds: float = SECONDS, decoded_pixels: int | None = None):
         self.max_pixels, self.seconds = max_pixels, seconds
+        self.decoded_pixels = min(decoded_pixels or max_pixels, max_pixels)
         self.kills = 0
         self.lock = threading.Lock()
         self.closing = False
@@ -68,10 +75,22 @@ class ImageReader:
     def start(self) -> None:
         """Start the child process, without waiting for it."""
         self.connection, theirs = _spawn.Pipe()
-        self.process = _spawn.Process(target=_serve, args=(theirs, self.max_pixels), name="reading", daemon=True)
+        self.process = _spawn.Process(target=_serve, args=(theirs, self.max_pixels, self.decoded_pixels), daemon=True)
         self.process.start()
         theirs.close()
         self.started = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether images can be read now. A process that the system ended is replaced."""
+        if not self.lock.acquire(blocking=False):
+            return self.started  # it reads an image, within its time
+        try:
+            if not self.process.is_alive() and not self.closing:
+                self._replace()
+            return self.started or self.connection.poll()
+        finally:
+            self.lock.release()
 
     def read(self, source: bytes | Path, scale: float | None = None) -> ReadImage:
         """Read an image.
@@ -82,6 +101,7 @@ class ImageReader:
 
         Raises:
             TooLargeError: the image has too many pixels.
+            LargeImageError: it has more than this reader decodes.
             MediaError: the image cannot be read, or takes too much time or memory.
         """
         with self.lock:
@@ -112,6 +132,8 @@ class ImageReader:
         self._wait(seconds)
         message = self.connection.recv_bytes()
         kind, text = message[:1], message[1:].decode()
+        if kind == LARGE:
+            raise LargeImageError
         if kind in (REFUSED, TOO_LARGE):
             raise TooLargeError(text) if kind == TOO_LARGE else MediaError(text)
         return text
@@ -142,25 +164,30 @@ def _name(source: bytes | Path) -> str:
     return f"image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _serve(connection: Connection, max_pixels: int) -> None:
+def _serve(connection: Connection, max_pixels: int, decoded_pixels: int) -> None:
     """The child process: read images until the other end closes."""
     from PIL import Image
 
     Image.preinit()  # load the decoders before the memory is limited and the first image is awaited
-    _limit_memory(BASE_BYTES + BYTES_PER_PIXEL * max_pixels)
+    _limit_memory(BASE_BYTES + BYTES_PER_PIXEL * decoded_pixels)
     connection.send_bytes(READY)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             scale, _, path = connection.recv_bytes().decode().partition(" ")
             content = connection.recv_bytes()
-            _answer(connection, content or Path(path), float(scale) if scale else None, max_pixels)
+            _answer(connection, content or Path(path), float(scale) if scale else None, max_pixels, decoded_pixels)
 
 
-def _answer(connection: Connection, source: bytes | Path, scale: float | None, max_pixels: int) -> None:
+def _answer(
+    connection: Connection, source: bytes | Path, scale: float | None, max_pixels: int, decoded_pixels: int
+) -> None:
     """Send the number of pixels of an image, then its size and warning, then its pixels; or why it cannot be read."""
     try:
         width, height = image_size(source)
         _check_size(width, height, scale, max_pixels)
+        if width * height * max(scale or 1.0, 1.0) ** 2 > decoded_pixels:
+            connection.send_bytes(LARGE)
+            return
         connection.send_bytes(SIZE + str(width * height).encode())
         image = read_image(source, max_pixels)
         warning = first_of_several(source) or ""

@@ -8,28 +8,25 @@ from dataclasses import replace
 
 import numpy as np
 
-from headcount.geometry import resize
 from headcount.inference.result import CountResult
 from headcount.io.images import encode_png
 from headcount.regions.region import Region
 from headcount.server.types import JsonObject
 
 MASK_COLOR = (124, 58, 237)  # violet, RGB
-MAX_DRAWN = 16_000_000  # pixels of an overlay
 
 
 def overlay_png(result: CountResult, pixels: np.ndarray, regions: Sequence[Region]) -> bytes:
-    """A PNG of the photo under its density. A larger photo than MAX_DRAWN is drawn smaller.
+    """A PNG of the photo under its density.
 
     Args:
         result: the count of the photo.
-        pixels: the photo, uint8 (H,W,3).
+        pixels: the photo, uint8 (H,W,3), which may be shrunk.
         regions: the regions that it was counted in.
     """
-    scale = (MAX_DRAWN / (result.width * result.height)) ** 0.5
-    if scale < 1:
-        pixels = resize(pixels, scale)
-        height, width = pixels.shape[:2]
+    height, width = pixels.shape[:2]
+    if width < result.width:
+        scale = width / result.width
         result = replace(result, stride=result.stride * scale, width=width, height=height)
         regions = [shrunk(region, scale) for region in regions]
     return encode_png(result.overlay(pixels, regions))

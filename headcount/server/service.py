@@ -1,4 +1,4 @@
-"""What the routes share: settings, models, the counting queue, video jobs, the project and the metrics."""
+"""What the routes share: settings, models, the counting queues, video jobs, the project and the metrics."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from headcount.inference.counter import Counter, load
 from headcount.inference.pretrained import WEIGHTS, find_model
 from headcount.inference.result import CountResult
 from headcount.regions.region import Region
-from headcount.server.counting_queue import Counted, CountingQueue
+from headcount.server.counting_queue import Counted
 from headcount.server.errors import ApiError
-from headcount.server.image_reader import ImageReader
 from headcount.server.job_runner import JobRunner
 from headcount.server.job_store import JobStore
+from headcount.server.lanes import Lanes
 from headcount.server.metrics import Metrics
 from headcount.server.types import JsonObject
 
@@ -144,8 +144,7 @@ class Service:
         self.metrics = Metrics()
         self.models = Models(settings)
         self.project = Project(settings.project) if settings.project else None
-        self.reader = ImageReader(round(settings.max_pixels))
-        self.queue = CountingQueue(self.reader, settings.max_pending)
+        self.queue = Lanes(round(settings.max_pixels), settings.max_pending, settings.deadline_seconds)
         self.jobs = JobStore(Path(settings.state), settings.keep_hours)
         self.runner = JobRunner(self.jobs, self.count_frame, settings.max_video_seconds)
 
@@ -158,7 +157,6 @@ class Service:
         """Finish what was accepted; video jobs resume at the next start."""
         self.runner.stop()
         self.queue.close()
-        self.reader.close()
 
     def ready(self) -> bool:
         return self.queue.alive and self.runner.alive
@@ -170,6 +168,16 @@ class Service:
         result = self.queue.submit_frame(self.models.get(model), frame, regions, scale).result().result
         self.metrics.record_result(result)
         return result
+
+    async def check_capacity(self, request: Request, model: str | None) -> None:
+        """Refuse a request before its body is read. The middleware has checked that the length is a number.
+
+        Raises:
+            ApiError: no such model.
+            QueueFullError: too many images wait.
+        """
+        counter = await run_in_threadpool(self.models.get, model)
+        self.queue.check_capacity(counter, int(request.headers.get("content-length", 0)))
 
     async def count(
         self, request: Request, body: bytes, model: str | None, scale: float | None, regions: tuple[Region, ...]

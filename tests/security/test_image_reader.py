@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from headcount.io.images import MediaError, read_image
-from headcount.server.image_reader import ImageReader, TooLargeError
+from headcount.server.image_reader import ImageReader, LargeImageError, TooLargeError
 
 
 @pytest.fixture
@@ -105,3 +105,40 @@ def test_a_process_that_the_system_ended_is_replaced(reader):
     os.kill(reader.process.pid, signal.SIGKILL)
     reader.process.join()
     assert np.array_equal(reader.read(encoded(Image.fromarray(PHOTO))).pixels, PHOTO)
+
+
+def test_a_process_that_hangs_is_replaced_within_its_time():
+    reader = ImageReader(max_pixels=1_000_000, seconds=0.3)
+    try:
+        reader.read(encoded(Image.fromarray(PHOTO)))
+        os.kill(reader.process.pid, signal.SIGSTOP)
+        with pytest.raises(MediaError, match="takes too long"):
+            reader.read(encoded(Image.fromarray(PHOTO)))
+        assert np.array_equal(reader.read(encoded(Image.fromarray(PHOTO))).pixels, PHOTO)
+    finally:
+        reader.close()
+
+
+def test_it_is_alive_only_while_it_can_read(reader):
+    reader.read(encoded(Image.fromarray(PHOTO)))
+    assert reader.alive
+    os.kill(reader.process.pid, signal.SIGKILL)
+    reader.process.join()
+    assert not reader.alive, "the new process has not started yet"
+    end = time.monotonic() + 10
+    while not reader.alive:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_a_reader_of_ordinary_images_leaves_large_ones_to_another():
+    reader = ImageReader(max_pixels=1_000_000, decoded_pixels=10_000)
+    try:
+        for image, scale in ((Image.new("L", (200, 100)), None), (Image.fromarray(PHOTO), 2.0)):
+            with pytest.raises(LargeImageError):
+                reader.read(encoded(image), scale)
+        with pytest.raises(TooLargeError, match="limit is 1"):
+            reader.read(encoded(Image.new("L", (2000, 1000))))
+        assert reader.read(encoded(Image.fromarray(PHOTO)), 0.5).pixels.shape == PHOTO.shape
+    finally:
+        reader.close()

@@ -26,9 +26,14 @@ from headcount.server.uploads import MAX_CORNERS, MAX_REGIONS
 
 
 @pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("server")) as (client, _):
-        yield client
+def server(tmp_path_factory):
+    with serving(tmp_path_factory.mktemp("server")) as (client, app):
+        yield client, app
+
+
+@pytest.fixture
+def client(server):
+    return server[0]
 
 
 def refusal(client, path, **sent):
@@ -119,6 +124,82 @@ def test_overlays_are_limited_in_size_and_wait_in_line(client):
     with ThreadPoolExecutor(16) as pool:
         answers = list(pool.map(lambda _: client.post("/v1/overlay?scale=0.05", content=photo).status_code, range(16)))
     assert set(answers) <= {200, 503} and 200 in answers
+    assert client.post("/v1/count", content=image_file(7)).status_code == 200
+
+
+def large_photo(side=2000):
+    return cv2.imencode(".png", np.zeros((side, side), np.uint8))[1].tobytes()
+
+
+def test_large_images_wait_apart_from_ordinary_ones(tmp_path):
+    """One of 100 megapixels kept every other client waiting for half a minute."""
+    with serving(tmp_path) as (client, app):
+        slow_down_windows(app, pixels=1_000_000, seconds=3.0)
+        large = threading.Thread(target=client.post, args=("/v1/count?scale=1",), kwargs={"content": large_photo()})
+        large.start()
+        while app.state.service.queue.large.counting_since is None:
+            time.sleep(0.01)
+        began = time.monotonic()
+        assert client.post("/v1/count", content=image_file(7)).json()["count"] == pytest.approx(7, rel=0.01)
+        assert time.monotonic() - began < 1.5 and large.is_alive()
+        large.join()
+
+
+def slow_down_windows(app, pixels, seconds):
+    """Let the engine take longer for windows of more than this many pixels."""
+    engine = app.state.service.models.get(None).engine
+    run = engine.run
+
+    def slow_run(images):
+        if images.shape[1] * images.shape[2] > pixels:
+            time.sleep(seconds)
+        return run(images)
+
+    engine.run = slow_run
+
+
+def test_only_so_many_large_images_wait_and_ordinary_ones_are_still_accepted(tmp_path):
+    with serving(tmp_path) as (client, app):
+        slow_down_windows(app, pixels=1_000_000, seconds=0.5)
+        photo = large_photo()
+        with ThreadPoolExecutor(8) as pool:
+            answers = list(pool.map(lambda _: client.post("/v1/count", content=photo).status_code, range(8)))
+        assert set(answers) == {200, 503}
+        assert client.post("/v1/count", content=image_file(7)).status_code == 200
+        assert app.state.service.queue.pending == 0
+
+
+def test_a_long_strip_is_large_although_it_has_few_pixels(server):
+    """It is enlarged to 16 megapixels."""
+    image = cv2.imencode(".png", np.zeros((8, 100_000), np.uint8))[1].tobytes()
+    client, app = server
+    assert client.post("/v1/count", content=image).status_code == 200
+    assert app.state.service.queue.large.batch_seconds != 1.0, "the other lane has counted it"
+
+
+def test_counting_ends_with_its_deadline(tmp_path):
+    """It went on for nobody, in front of everybody else."""
+    with serving(tmp_path, deadline_seconds=0.5) as (client, app):
+        slow_down_windows(app, pixels=0, seconds=0.3)
+        app.state.service.queue.large.window_bytes = 1  # the smallest windows: there are many
+        photo = large_photo()
+        assert client.post("/v1/count?scale=1", content=photo).status_code == 504
+        end = time.monotonic() + 1.5
+        while app.state.service.queue.large.counting_since is not None:
+            assert time.monotonic() < end, "it still counts"
+            time.sleep(0.01)
+
+
+def test_a_server_is_ready_only_while_it_can_read_images(server):
+    client, app = server
+    reader = app.state.service.queue.ordinary.reader
+    os.kill(reader.process.pid, signal.SIGKILL)
+    reader.process.join()
+    began = time.monotonic()
+    assert client.get("/readyz").status_code == 503
+    while client.get("/readyz").status_code != 200:
+        assert time.monotonic() - began < 10
+        time.sleep(0.01)
     assert client.post("/v1/count", content=image_file(7)).status_code == 200
 
 

@@ -64,7 +64,7 @@ async def models(service: ServiceDependency) -> JsonObject:
 @router.post("/v1/count", openapi_extra=body_schema("photo"))
 async def count(request: Request, options: Annotated[Options, Query()], service: ServiceDependency) -> JsonObject:
     """Count the people in a photo."""
-    service.queue.check_capacity(await run_in_threadpool(service.models.get, options.model))
+    await service.check_capacity(request, options.model)
     body, regions = await read_upload(request)
     result, _ = await service.count(request, body, options.model, options.scale, regions)
     if options.overlay or options.points:
@@ -75,7 +75,7 @@ async def count(request: Request, options: Annotated[Options, Query()], service:
 @router.post("/v1/overlay", openapi_extra=body_schema("photo"), response_class=Response, responses=PNG_RESPONSE)
 async def overlay(request: Request, options: Annotated[Options, Query()], service: ServiceDependency) -> Response:
     """Draw density, count, legend and regions over a photo; the response is a PNG of at most 16 megapixels."""
-    service.queue.check_capacity(await run_in_threadpool(service.models.get, options.model))
+    await service.check_capacity(request, options.model)
     body, regions = await read_upload(request)
     counted = await service.count(request, body, options.model, options.scale, regions)
     drawn = await service.wait_for(request, service.queue.draw(overlay_png, *counted, regions))
