@@ -2,7 +2,8 @@
 
 A file of a few kilobytes can make a decoder compute for minutes or fill the memory, and nothing can stop it inside a
 process. So a child process reads headers and decodes. It may take a limited amount of memory, and it is killed and
-replaced when a file takes too long. Only that file is lost. Pixels come back through a pipe.
+replaced when a file takes too long. Only that file is lost. The pixels of ordinary images come back in memory that both
+processes share, and those of larger ones through a pipe, so that no large block stays in memory.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import contextlib
 import multiprocessing
 import threading
 from multiprocessing.connection import Connection
+from multiprocessing.shared_memory import SharedMemory
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,12 +20,14 @@ import numpy as np
 
 from headcount.inference.reliability import first_of_several
 from headcount.inference.scale import check_pixels
+from headcount.io.allocator import keep_freed_memory
 from headcount.io.images import MediaError, image_size, read_image
 
 SECONDS = 2.0  # that a header may take, and that decoding may take, and
 SECONDS_PER_MEGAPIXEL = 0.05  # more for its size: several times what common files take
 BYTES_PER_PIXEL = 12  # that a decoder may take: Pillow holds 4, its copy 3, and the list of parts that it joins 3
 BASE_BYTES = 64_000_000  # that it may take for any image
+SHARED_BYTES = 8_000_000  # for the pixels of an image; a larger one, of 2.7 megapixels, comes through the pipe
 START_SECONDS = 30.0  # that a new process may take to start, on a busy machine
 # First bytes of the child's messages.
 READY, SIZE, IMAGE, REFUSED, TOO_LARGE, LARGE = b"s", b"w", b"i", b"r", b"l", b"o"
@@ -70,12 +74,14 @@ class ImageReader:
         self.kills = 0
         self.lock = threading.Lock()
         self.closing = False
+        self.shared = SharedMemory(create=True, size=SHARED_BYTES)
         self.start()
 
     def start(self) -> None:
         """Start the child process, without waiting for it."""
         self.connection, theirs = _spawn.Pipe()
-        self.process = _spawn.Process(target=_serve, args=(theirs, self.max_pixels, self.decoded_pixels), daemon=True)
+        arguments = theirs, self.shared.name, self.max_pixels, self.decoded_pixels
+        self.process = _spawn.Process(target=_serve, args=arguments, daemon=True)
         self.process.start()
         theirs.close()
         self.started = False
@@ -122,10 +128,16 @@ class ImageReader:
         self.connection.send_bytes(source if isinstance(source, bytes) else b"")
         pixels = int(self._receive(self.seconds))
         height, width, warning = self._receive(self.seconds + SECONDS_PER_MEGAPIXEL * pixels / 1e6).split(" ", 2)
-        image = np.empty((int(height), int(width), 3), np.uint8)
+        return ReadImage(self._pixels(int(height), int(width)), warning or None)
+
+    def _pixels(self, height: int, width: int) -> np.ndarray:
+        """The pixels that the child has sent, uint8 (height,width,3)."""
+        if height * width * 3 <= SHARED_BYTES:
+            return np.ndarray((height, width, 3), np.uint8, self.shared.buf).copy()
+        image = np.empty((height, width, 3), np.uint8)
         self._wait(self.seconds)
         self.connection.recv_bytes_into(image.reshape(-1).data)
-        return ReadImage(image, warning or None)
+        return image
 
     def _receive(self, seconds: float) -> str:
         """The text of the child's next message. Raises the error that it tells of."""
@@ -158,48 +170,65 @@ class ImageReader:
         self.closing = True
         with self.lock:
             self._end()
+            self.shared.close()
+            self.shared.unlink()
 
 
 def _name(source: bytes | Path) -> str:
     return f"image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
 
 
-def _serve(connection: Connection, max_pixels: int, decoded_pixels: int) -> None:
+def _serve(connection: Connection, shared_name: str, max_pixels: int, decoded_pixels: int) -> None:
     """The child process: read images until the other end closes."""
     from PIL import Image
 
     Image.preinit()  # load the decoders before the memory is limited and the first image is awaited
+    if 3 * decoded_pixels <= SHARED_BYTES:
+        keep_freed_memory()  # new pages for each image would take as long as decoding it
+    child = _Child(connection, SharedMemory(shared_name), max_pixels, decoded_pixels)
     _limit_memory(BASE_BYTES + BYTES_PER_PIXEL * decoded_pixels)
     connection.send_bytes(READY)
     with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
         while True:
             scale, _, path = connection.recv_bytes().decode().partition(" ")
             content = connection.recv_bytes()
-            _answer(connection, content or Path(path), float(scale) if scale else None, max_pixels, decoded_pixels)
+            child.answer(content or Path(path), float(scale) if scale else None)
 
 
-def _answer(
-    connection: Connection, source: bytes | Path, scale: float | None, max_pixels: int, decoded_pixels: int
-) -> None:
-    """Send the number of pixels of an image, then its size and warning, then its pixels; or why it cannot be read."""
-    try:
-        width, height = image_size(source)
-        _check_size(width, height, scale, max_pixels)
-        if width * height * max(scale or 1.0, 1.0) ** 2 > decoded_pixels:
-            connection.send_bytes(LARGE)
-            return
-        connection.send_bytes(SIZE + str(width * height).encode())
-        image = read_image(source, max_pixels)
-        warning = first_of_several(source) or ""
-    except TooLargeError as error:
-        connection.send_bytes(TOO_LARGE + str(error).encode())
-    except MediaError as error:
-        memory = isinstance(error.__cause__, MemoryError) or _PILLOW_OUT_OF_MEMORY in str(error)
-        text = f"{_name(source)}: takes too much memory to decode; save it again as an ordinary JPEG"
-        connection.send_bytes(REFUSED + (text if memory else str(error)).encode())
-    else:
-        connection.send_bytes(IMAGE + f"{image.shape[0]} {image.shape[1]} {warning}".encode())
-        connection.send_bytes(image.reshape(-1).data)
+class _Child(NamedTuple):
+    """What the child process answers with; see ImageReader."""
+
+    connection: Connection
+    shared: SharedMemory
+    max_pixels: int
+    decoded_pixels: int
+
+    def answer(self, source: bytes | Path, scale: float | None) -> None:
+        """Send the number of pixels of an image, then its size, warning and pixels; or why it cannot be read."""
+        try:
+            width, height = image_size(source)
+            _check_size(width, height, scale, self.max_pixels)
+            if width * height * max(scale or 1.0, 1.0) ** 2 > self.decoded_pixels:
+                self.connection.send_bytes(LARGE)
+                return
+            self.connection.send_bytes(SIZE + str(width * height).encode())
+            image = read_image(source, self.max_pixels)
+            warning = first_of_several(source) or ""
+        except TooLargeError as error:
+            self.connection.send_bytes(TOO_LARGE + str(error).encode())
+        except MediaError as error:
+            memory = isinstance(error.__cause__, MemoryError) or _PILLOW_OUT_OF_MEMORY in str(error)
+            text = f"{_name(source)}: takes too much memory to decode; save it again as an ordinary JPEG"
+            self.connection.send_bytes(REFUSED + (text if memory else str(error)).encode())
+        else:
+            self.send(image, warning)
+
+    def send(self, image: np.ndarray, warning: str) -> None:
+        if image.nbytes <= SHARED_BYTES:
+            np.ndarray(image.shape, np.uint8, self.shared.buf)[:] = image
+        self.connection.send_bytes(IMAGE + f"{image.shape[0]} {image.shape[1]} {warning}".encode())
+        if image.nbytes > SHARED_BYTES:
+            self.connection.send_bytes(image.reshape(-1).data)
 
 
 def _check_size(width: int, height: int, scale: float | None, max_pixels: int) -> None:

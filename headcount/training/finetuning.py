@@ -24,6 +24,7 @@ from headcount.evaluation.report import evaluate
 from headcount.inference.counter import Counter, load
 from headcount.inference.engines import TorchEngine
 from headcount.inference.pretrained import find_model
+from headcount.io.allocator import keep_freed_memory
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble
 from headcount.models.from_onnx import restore
@@ -40,7 +41,6 @@ from headcount.training.config import (
 )
 from headcount.training.dataset import Batch, loader
 from headcount.training.holdout import split
-from headcount.training.memory import keep_freed_memory
 from headcount.training.run_record import Row
 from headcount.training.schedule import cosine, warmup
 from headcount.training.trainer import Trainer

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,23 +35,6 @@ def image_memory(config: TrainConfig, processes: int) -> int:
     """How many bytes of decoded images each of the processes on this machine may keep."""
     total = config.image_memory * 2**30 if config.image_memory >= 0 else machine_memory() * IMAGE_SHARE
     return int(total) // processes
-
-
-def keep_freed_memory() -> None:
-    """Tell glibc to keep freed blocks, so that activations are not paged in again at every step."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "mallopt"):
-            libc.mallopt(-4, 0)  # M_MMAP_MAX
-            libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD
-
-
-def release_freed_memory() -> None:
-    """Give the blocks that glibc kept back to the system: images of many sizes leave gaps that nothing fills."""
-    if sys.platform == "linux":
-        libc = ctypes.CDLL(None)
-        if hasattr(libc, "malloc_trim"):
-            libc.malloc_trim(0)
 
 
 @contextlib.contextmanager

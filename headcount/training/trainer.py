@@ -21,6 +21,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from headcount.io.allocator import keep_freed_memory, release_freed_memory
 from headcount.io.progress import progress_bar
 from headcount.models.serialization import save
 from headcount.training import checkpoint
@@ -30,7 +31,7 @@ from headcount.training.dataset import Batch, loader, read_training_data
 from headcount.training.ddp import ProcessGroup
 from headcount.training.initialization import build_model, make_optimizer, open_teacher
 from headcount.training.losses import CountLoss
-from headcount.training.memory import image_memory, keep_freed_memory, memory_errors, release_freed_memory
+from headcount.training.memory import image_memory, memory_errors
 from headcount.training.run_record import (
     MetricsLog,
     Progress,
