@@ -25,7 +25,7 @@ from headcount.geometry import at_cells, enlarge_to, enlargement
 from headcount.inference.prefetch import prefetch
 from headcount.training.augmentation import Crop, augment_crop, augment_view
 from headcount.training.config import DataConfig, TrainConfig, TrainError
-from headcount.training.images import ImageList, Images, TrainingImage, decode_all, rendered_images
+from headcount.training.images import ImageList, Images, RenderedScenes, TrainingImage, decode_all
 from headcount.training.targets import TRUNCATE, count_map, density_map, mask_map
 
 AHEAD = 4  # batches that are prepared before the network asks for them
@@ -219,10 +219,10 @@ def read_training_data(config: TrainConfig, folder: Path, stride: int, max_bytes
             validation[name] = Images(held_out, config.data)
     groups: list[tuple[float, ImageList]] = list(sets)
     if config.data.rendered:
-        rendered = rendered_images(config.data, config.seed, config.workers)
+        rendered = RenderedScenes(config.data, config.seed, config.workers)
         share = sum(dataset.share for dataset in config.sets.values()) or 1.0
         groups.append((config.data.rendered * share, rendered))
-        max_bytes -= sum(scene.image.nbytes for scene in rendered)
+        max_bytes -= rendered.kept_bytes
     crops = Crops(groups, config.data, stride, config.seed)
     decode_all(sets, max_bytes)
     decode_all([(0.0, images) for images in validation.values()], 0)

@@ -13,10 +13,11 @@ from helpers.training_runs import tiny
 from headcount.datasets import readers
 from headcount.datasets.sample import Sample
 from headcount.io.images import MediaError
+from headcount.synthetic.scenes import render
 from headcount.training import memory
 from headcount.training.config import DataConfig, TrainConfig
 from headcount.training.dataset import Crops, loader
-from headcount.training.images import Images, decode_all, rendered_images
+from headcount.training.images import Images, RenderedScenes, decode_all
 from headcount.training.trainer import Trainer
 
 SIZE = 64 * 96 * 3  # bytes of a decoded photo of the factory
@@ -53,10 +54,18 @@ def test_outside_a_roi_are_neither_pixels_nor_people(tmp_path):
 @pytest.mark.parametrize("people_free, filled", [(0.5, [True, False, True, False]), (0.0, [True]), (1.0, [False])])
 def test_a_share_of_the_rendered_scenes_is_without_people(people_free, filled):
     config = DataConfig(rendered_scenes=len(filled), people_free=people_free)
-    images = rendered_images(config, seed=3)
+    images = RenderedScenes(config, seed=3)
     assert [len(p.points) > 0 for p in images] == filled
-    again = rendered_images(config, seed=3)
+    again = RenderedScenes(config, seed=3)
     assert all(np.array_equal(a.image, b.image) for a, b in zip(images, again, strict=True))
+
+
+def test_rendered_scenes_are_kept_as_files_without_loss():
+    config = DataConfig(rendered_scenes=2, people_free=0)
+    kept = RenderedScenes(config, seed=5)
+    scenes = [render(5 * 100_003 + i) for i in range(2)]
+    assert all(np.array_equal(a.image, b.image) for a, b in zip(kept, scenes, strict=True))
+    assert kept.kept_bytes < 0.6 * sum(scene.image.nbytes for scene in scenes)
 
 
 # Memory
