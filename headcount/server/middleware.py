@@ -145,14 +145,14 @@ class LimitedBody:
     """An ASGI `receive` that raises ApiError if the body exceeds `limit` bytes, stops arriving or arrives too slowly.
 
     Attributes:
-        bytes_left: how much more may come.
-        complete: whether all has come, or no more is taken.
+        received: bytes that have come.
+        complete: whether all has come, or no more is waited for.
         seconds: spent waiting for it.
     """
 
     def __init__(self, receive: Receive, limit: int):
         self.receive, self.limit = receive, limit
-        self.bytes_left = limit
+        self.received = 0
         self.complete = False
         self.seconds = 0.0
 
@@ -166,22 +166,22 @@ class LimitedBody:
             self.complete = True
             raise ApiError(408, "timed out waiting for the request body", {"Connection": "close"}) from None
         self.seconds += time.monotonic() - started_at
-        if self.seconds > RECEIVE_TIMEOUT and self.limit - self.bytes_left < MIN_BYTES_PER_SECOND * self.seconds:
+        if self.seconds > RECEIVE_TIMEOUT and self.received < MIN_BYTES_PER_SECOND * self.seconds:
             self.complete = True
             raise ApiError(408, "the request body arrives too slowly", {"Connection": "close"})
-        self.bytes_left -= len(message.get("body", b""))
+        self.received += len(message.get("body", b""))
         self.complete = not message.get("more_body", False)
-        if self.bytes_left < 0:
-            self.complete = True
+        if self.received > self.limit:
             raise too_large(self.limit, {"Connection": "close"})
         return message
 
     async def drain(self) -> None:
         """Receive the rest of the body, up to a limit: a client that is still sending would miss the response."""
-        self.bytes_left = min(self.bytes_left, MAX_DRAINED_BYTES)
+        self.limit = self.received + MAX_DRAINED_BYTES
         with contextlib.suppress(ApiError):
             while not self.complete:
                 await self()
+        self.complete = True
 
 
 def too_large(limit: int, headers: dict[str, str] | None = None) -> ApiError:
