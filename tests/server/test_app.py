@@ -243,14 +243,15 @@ def test_a_client_that_is_still_sending_receives_the_refusal(tmp_path):
     """A closed connection resets what is sent to it, and some systems then drop the answer that was not yet read."""
     chunk = b"3e8\r\n" + bytes(1000) + b"\r\n"
     with serving(tmp_path, max_video_bytes=5_000) as (client, _):
-        with socket.create_connection((client.base_url.host, client.base_url.port), 20) as connection:
-            head = f"POST /v1/video HTTP/1.1\r\nHost: {client.base_url.host}\r\nTransfer-Encoding: chunked\r\n\r\n"
-            connection.sendall(head.encode())
-            for _ in range(12):
-                connection.sendall(chunk)
-                time.sleep(0.02)
-            connection.sendall(b"0\r\n\r\n")
-            answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        host, port = client.base_url.host, client.base_url.port
+        connection = socket.create_connection((host, port), 20)
+        connection.sendall(f"POST /v1/video HTTP/1.1\r\nHost: {host}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        for _ in range(12):
+            connection.sendall(chunk)
+            time.sleep(0.02)
+        connection.sendall(b"0\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65_536), b""))
+        connection.close()
     status, body = answer.split(b"\r\n", 1)[0], answer.split(b"\r\n\r\n", 1)[1]
     assert b"413" in status and json.loads(body) == {"error": "the upload exceeds this server's limit of 0.005 MB"}
 
