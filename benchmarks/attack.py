@@ -11,7 +11,6 @@ first honest photo took after the attack. A server over the limit of memory is k
 from __future__ import annotations
 
 import argparse
-import io
 import json
 import math
 import os
@@ -22,7 +21,6 @@ import sys
 import tempfile
 import threading
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -31,18 +29,13 @@ from pathlib import Path
 import cv2
 import httpx
 import numpy as np
+from hostile_images import encoded, progressive_jpeg, tile_bomb
 from PIL import Image
 
 from headcount.synthetic.scenes import render
 
 WAIT = 60.0  # seconds that a client waits for an answer
 Attack = Callable[[httpx.Client], str]  # one request; what the attacker got
-
-
-def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
 
 
 def send(path: str, body: bytes) -> Attack:
@@ -58,25 +51,6 @@ def send_regions(regions: list[dict]) -> Attack:
 
 def honest_photo() -> bytes:
     return cv2.imencode(".jpg", render(1, 80, width=768, height=576).image[..., ::-1])[1].tobytes()
-
-
-def progressive_jpeg(side: int, scans: int) -> bytes:
-    """A grey image whose last scan is repeated: each scan visits every pixel."""
-    file = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
-    last = file[[match.start() for match in re.finditer(b"\xff\xda", file)][-1] : -2]
-    return file[:-2] + scans * last + file[-2:]
-
-
-def tile_bomb(side: int) -> bytes:
-    """A TIFF of 64x64 pixels in one tile of side x side."""
-    packer = zlib.compressobj(9)
-    tile = b"".join(packer.compress(bytes(side)) for _ in range(side)) + packer.flush()
-    entries = [(256, 4, 64), (257, 4, 64), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
-    entries += [(322, 4, side), (323, 4, side), (324, 4, 8), (325, 4, len(tile))]
-    fields = b"".join(
-        np.array([tag, kind], "<u2").tobytes() + np.array([1, value], "<u4").tobytes() for tag, kind, value in entries
-    )
-    return b"II*\0" + np.array([8 + len(tile)], "<u4").tobytes() + tile + bytes([len(entries), 0]) + fields + bytes(4)
 
 
 def comb(corners: int) -> dict:

@@ -27,3 +27,17 @@ def run(capsys):
         return exit.value.code, *capsys.readouterr()
 
     return call
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """(client, app) of a server in this process, whose model counts white pixels."""
+    from helpers.serving import serving
+
+    with serving(tmp_path_factory.mktemp("server")) as (client, app):
+        yield client, app
+
+
+@pytest.fixture
+def client(server):
+    return server[0]

@@ -236,17 +236,23 @@ def check_file(path: str | os.PathLike, kind: str) -> None:
         raise MediaError(f"{path}: cannot be opened ({error.strerror}); check its permissions") from error
 
 
+def source_name(source: ImageSource) -> str:
+    """What errors call an image: its path, or its size if only the content of a file is known."""
+    return f"image of {len(source)} bytes" if isinstance(source, (bytes, bytearray, memoryview)) else str(source)
+
+
 def _open(source: ImageSource, max_pixels: int | None) -> tuple[Image.Image, str]:
     """Read an image's header; return the Pillow image and the name to use in errors."""
     from PIL import Image
 
     file: io.BytesIO | str | os.PathLike
+    name = source_name(source)
     if isinstance(source, (bytes, bytearray, memoryview)):
-        name, file = f"image of {len(source)} bytes", io.BytesIO(source)
+        file = io.BytesIO(source)
         if len(source) == 0:
             raise MediaError(f"{name}: is empty; send the whole file")
     else:
-        name, file = str(source), source
+        file = source
         check_file(source, "image")
     with _pillow_limit:  # our limit replaces Pillow's, which warns and refuses at other sizes
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None

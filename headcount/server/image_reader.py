@@ -21,7 +21,7 @@ import numpy as np
 from headcount.inference.reliability import first_of_several
 from headcount.inference.scale import check_pixels
 from headcount.io.allocator import keep_freed_memory
-from headcount.io.images import MediaError, image_size, read_image
+from headcount.io.images import MediaError, image_size, read_image, source_name
 
 SECONDS = 2.0  # that a header may take, and that decoding may take, and
 SECONDS_PER_MEGAPIXEL = 0.05  # more for its size: several times what common files take
@@ -118,7 +118,9 @@ class ImageReader:
             except (EOFError, OSError, TimeoutError) as error:
                 self._replace()
                 reason = "takes too long" if isinstance(error, TimeoutError) else "takes too much memory"
-                raise MediaError(f"{_name(source)}: {reason} to decode; save it again as an ordinary JPEG") from error
+                raise MediaError(
+                    f"{source_name(source)}: {reason} to decode; save it again as an ordinary JPEG"
+                ) from error
 
     def _read(self, source: bytes | Path, scale: float | None) -> ReadImage:
         if not self.started:
@@ -174,10 +176,6 @@ class ImageReader:
             self.shared.unlink()
 
 
-def _name(source: bytes | Path) -> str:
-    return f"image of {len(source)} bytes" if isinstance(source, bytes) else str(source)
-
-
 def _serve(connection: Connection, shared_name: str, max_pixels: int, decoded_pixels: int) -> None:
     """The child process: read images until the other end closes."""
     from PIL import Image
@@ -218,7 +216,7 @@ class _Child(NamedTuple):
             self.connection.send_bytes(TOO_LARGE + str(error).encode())
         except MediaError as error:
             memory = isinstance(error.__cause__, MemoryError) or _PILLOW_OUT_OF_MEMORY in str(error)
-            text = f"{_name(source)}: takes too much memory to decode; save it again as an ordinary JPEG"
+            text = f"{source_name(source)}: takes too much memory to decode; save it again as an ordinary JPEG"
             self.connection.send_bytes(REFUSED + (text if memory else str(error)).encode())
         else:
             self.send(image, warning)

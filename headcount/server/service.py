@@ -144,9 +144,10 @@ class Service:
         self.metrics = Metrics()
         self.models = Models(settings)
         self.project = Project(settings.project) if settings.project else None
-        self.queue = Lanes(round(settings.max_pixels), settings.max_pending, settings.deadline_seconds)
         self.jobs = JobStore(Path(settings.state), settings.keep_hours)
         self.runner = JobRunner(self.jobs, self.count_frame, settings.max_video_seconds)
+        # Last, since it starts processes, which a refused setting would leave behind.
+        self.queue = Lanes(round(settings.max_pixels), settings.max_pending, settings.deadline_seconds)
 
     def start(self) -> None:
         """Count a blank image, since the first inference is slow, and start counting video jobs."""

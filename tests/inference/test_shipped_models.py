@@ -2,12 +2,12 @@
 
 import json
 import re
-import sys
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from people_free import sweep
 
 import headcount
 from headcount.datasets.readers import read
@@ -16,9 +16,6 @@ from headcount.inference.pretrained import DEFAULT_MODEL, WEIGHTS, bundled_model
 from headcount.models.complexity import parameter_count
 from headcount.models.from_onnx import restore
 from headcount.synthetic.scenes import render
-
-sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
-from people_free import sweep  # noqa: E402
 
 EXAMPLE = Path(headcount.__file__).parent / "examples" / "crowd.jpg"
 TRUE = json.loads(EXAMPLE.with_suffix(".json").read_text())["count"]

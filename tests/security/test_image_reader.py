@@ -1,14 +1,12 @@
 """Images that a decoder cannot cope with cost themselves only: the process that reads them is limited and replaced."""
 
-import io
 import os
-import re
 import signal
 import time
-import zlib
 
 import numpy as np
 import pytest
+from hostile_images import encoded, progressive_jpeg, tile_bomb
 from PIL import Image
 
 from headcount.io.images import MediaError, read_image
@@ -20,34 +18,6 @@ def reader():
     reader = ImageReader(max_pixels=1_000_000)
     yield reader
     reader.close()
-
-
-def encoded(image, kind="PNG", **options):
-    file = io.BytesIO()
-    image.save(file, kind, **options)
-    return file.getvalue()
-
-
-def progressive_jpeg(side, scans):
-    """A grey image whose last scan is repeated."""
-    file = encoded(Image.new("L", (side, side), 128), "JPEG", progressive=True)
-    last = file[[match.start() for match in re.finditer(b"\xff\xda", file)][-1] : -2]
-    return file[:-2] + scans * last + file[-2:]
-
-
-def tile_bomb(side):
-    """A TIFF of 64x64 pixels in one tile of side x side, which the decoder unpacks."""
-    tile = zlib.compress(bytes(side * side), 9)
-    entries = [(256, 4, 64), (257, 4, 64), (258, 3, 8), (259, 3, 8), (262, 3, 1), (277, 3, 1)]
-    entries += [(322, 4, side), (323, 4, side), (324, 4, 8), (325, 4, len(tile))]
-    number = {3: 2, 4: 4}
-    fields = b"".join(
-        tag.to_bytes(2, "little") + kind.to_bytes(2, "little") + (1).to_bytes(4, "little")
-        + value.to_bytes(number[kind], "little").ljust(4, b"\0")
-        for tag, kind, value in entries
-    )  # fmt: skip
-    directory = len(entries).to_bytes(2, "little") + fields + bytes(4)
-    return b"II*\0" + (8 + len(tile)).to_bytes(4, "little") + tile + directory
 
 
 PHOTO = np.random.default_rng(1).integers(0, 256, (60, 80, 3), np.uint8)

@@ -25,17 +25,6 @@ from headcount.server.service import API_KEY_VARIABLE
 from headcount.server.uploads import MAX_CORNERS, MAX_REGIONS
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("server")) as (client, app):
-        yield client, app
-
-
-@pytest.fixture
-def client(server):
-    return server[0]
-
-
 def refusal(client, path, **sent):
     """The status and the line of a refused request, after which an honest photo is counted."""
     answer = client.post(path, **sent)
@@ -170,7 +159,7 @@ def test_only_so_many_large_images_wait_and_ordinary_ones_are_still_accepted(tmp
 
 
 def test_a_long_strip_is_large_although_it_has_few_pixels(server):
-    """It is enlarged to 16 megapixels."""
+    """It is enlarged to 4 megapixels."""
     image = cv2.imencode(".png", np.zeros((8, 100_000), np.uint8))[1].tobytes()
     client, app = server
     assert client.post("/v1/count", content=image).status_code == 200

@@ -29,18 +29,6 @@ from headcount.server.image_reader import ImageReader
 from headcount.server.routes import counting
 from headcount.server.service import API_KEY_VARIABLE, state_folder
 
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with serving(tmp_path_factory.mktemp("server")) as (client, app):
-        yield client, app
-
-
-@pytest.fixture
-def client(server):
-    return server[0]
-
-
 # Counting
 
 
