@@ -7,13 +7,7 @@ counts agree with torch's on images of three odd sizes, and no int8 file unless 
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import io
 import json
-import logging
-import math
-import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,9 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from headcount._extras import install_hint
 from headcount.deployment.count_change import (
     CountChange,
     Folders,
@@ -33,9 +25,19 @@ from headcount.deployment.count_change import (
     half_precision_changes,
     select_photos,
 )
+from headcount.deployment.onnx_graph import (
+    ExportError,
+    Graph,
+    append_checksum,
+    in_half,
+    set_metadata,
+    trace,
+    write_metadata,
+)
 from headcount.deployment.quantization import choose_photos, load_nncf, quantize
 from headcount.inference.counter import Counter
-from headcount.inference.engines import CHECKSUM_FIELD, EngineError, ModelMeta, OpenVINOEngine, describe
+from headcount.inference.engines import EngineError, Maps, ModelMeta, OpenVINOEngine, describe
+from headcount.inference.engines.torch_engine import uncertainty_head
 from headcount.models import serialization
 from headcount.models.counting_model import CountingModel
 from headcount.models.ensemble import Ensemble
@@ -50,14 +52,6 @@ COMPARED = 40  # photos at most, whose counts are compared
 INT8_TOLERANCE = 0.015  # of the mean count; int8 may change the counts of photos by this much
 STORED = ("fp16", "fp32", "int8")  # precisions of stored weights
 SIZES = ((213, 331), (384, 257), (97, 101))  # height, width: odd, tall and wide
-OPSET = 20
-SMALL = 1024  # values; smaller tensors keep their precision
-
-Maps = list[np.ndarray]  # density and mask, float32 (1,h,w) each
-
-
-class ExportError(RuntimeError):
-    """The exported file would not count as the checkpoint does, or a package for exporting is missing."""
 
 
 @dataclass(frozen=True)
@@ -84,22 +78,6 @@ class ExportReport:
     precision: str
     change: CountChange | None = None
     changes: Mapping[str, CountChange] = field(default_factory=dict)
-
-
-class Graph(nn.Module):
-    """A CountingModel with the inputs and outputs of the exported graph.
-
-    It takes images uint8 (N,H,W,3) and returns density and mask, float32 (N,h,w) each.
-    """
-
-    def __init__(self, model: nn.Module):
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        output = self.model(image.permute(0, 3, 1, 2))
-        logits = output.mask_logits
-        return output.density, torch.ones_like(output.density) if logits is None else logits.sigmoid()
 
 
 def export(
@@ -156,7 +134,8 @@ def export(
         data=meta.data if data is None else data,
         metrics=meta.metrics if metrics is None else dict(metrics),
     )
-    program = trace(model)
+    graph = Graph(model, uncertainty_head(folder)).eval()
+    program = trace(graph)
     for key, value in meta.to_strings().items():
         program.metadata_props.add(key=key, value=value)
 
@@ -164,7 +143,7 @@ def export(
     # Not io.files.atomic_write: engines open the draft by its name, which must end in .onnx, before it is complete.
     draft = path.with_name(f".{path.stem}.new.onnx")
     try:
-        report = verify(model, draft, program, half=precision != "fp32")
+        report = verify(graph, draft, program, half=precision != "fp32")
         if to_compare:
             report = replace(report, changes=half_precision_changes(draft, to_compare))
             means = {name: round(change.mean, 5) for name, change in report.changes.items()}
@@ -181,12 +160,6 @@ def export(
     finally:
         draft.unlink(missing_ok=True)
     return replace(report, path=path)
-
-
-def append_checksum(path: Path) -> None:
-    """Append the checksum that `engines.checksum.verify_checksum` compares."""
-    content = path.read_bytes()
-    path.write_bytes(content + CHECKSUM_FIELD + hashlib.sha256(content).hexdigest().encode())
 
 
 def photos_for(precision: str, calibrate: Folders | None) -> tuple[list[Path], list[Path]] | None:
@@ -245,21 +218,6 @@ def to_int8(
     return compare(before, counts(Counter(OpenVINOEngine(path)), held_out, step))
 
 
-def set_metadata(program: ModelProto, key: str, value: str) -> None:
-    """Set an entry of a graph's metadata that `ModelMeta.to_strings` wrote."""
-    [entry] = [entry for entry in program.metadata_props if entry.key == key]
-    entry.value = value
-
-
-def write_metadata(path: Path, key: str, value: str) -> None:
-    """The same of a file."""
-    import onnx
-
-    program = onnx.load(path)
-    set_metadata(program, key, value)
-    path.write_bytes(program.SerializeToString())
-
-
 def int8_refusal(change: CountChange) -> str:
     """Why an int8 file is not written."""
     return (
@@ -269,90 +227,13 @@ def int8_refusal(change: CountChange) -> str:
     )
 
 
-def trace(model: nn.Module) -> ModelProto:
-    """The ONNX graph of a model, for any N, H and W.
-
-    Raises:
-        ExportError: onnx or onnxscript is not installed.
-    """
-    try:
-        import onnxscript  # noqa: F401  torch's exporter needs it, and its own message is a page long
-    except ImportError:
-        raise ExportError(f"exporting needs onnx and onnxscript: {install_hint('train')}") from None
-    example = torch.zeros(2, 123, 157, 3, dtype=torch.uint8)  # odd and unequal, so that no size becomes a constant
-    any_size = {axis: torch.export.Dim.DYNAMIC for axis in (0, 1, 2)}
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):  # its progress output
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            Graph(model).eval(),
-            (example,),
-            dynamo=True,
-            dynamic_shapes=(any_size,),
-            input_names=["image"],
-            output_names=["density", "mask"],
-            opset_version=OPSET,
-            external_data=False,
-            verbose=False,
-        )
-    assert program is not None  # it never is with dynamo=True
-    return tidy(program.model_proto)
-
-
-def tidy(program: ModelProto) -> ModelProto:
-    """Return a copy without the exporter's notes (source lines, paths of this machine), and with named sizes."""
-    program = copy_of(program)
-    graph = program.graph
-    del graph.value_info[:]
-    for part in (program, graph, *graph.node, *graph.initializer, *graph.input, *graph.output):
-        del part.metadata_props[:]
-        part.doc_string = ""
-    for value, names in [(graph.input[0], ("n", "height", "width"))] + [(o, ("n", "h", "w")) for o in graph.output]:
-        for axis, name in zip(value.type.tensor_type.shape.dim, names, strict=False):
-            axis.dim_param = name
-    return program
-
-
-def copy_of(program: ModelProto) -> ModelProto:
-    """A copy of a graph."""
-    from onnx import ModelProto
-
-    copy = ModelProto()
-    copy.CopyFrom(program)
-    return copy
-
-
-def in_half(program: ModelProto) -> ModelProto:
-    """Return a copy with large tensors in float16, each followed by a Cast to float32.
-
-    Biases, the scales of int8 and the normalization keep their precision: they take little space, and rounding them
-    would shift every pixel.
-    """
-    from onnx import TensorProto, helper, numpy_helper
-
-    half = copy_of(program)
-    limit = np.finfo(np.float16).max  # larger weights are clipped; the check tells whether that matters
-    casts = []
-    for tensor in half.graph.initializer:
-        if tensor.data_type != TensorProto.FLOAT or len(tensor.dims) < 2 or math.prod(tensor.dims) < SMALL:
-            continue
-        wanted, stored = tensor.name, f"{tensor.name}.half"
-        weights = numpy_helper.to_array(tensor).clip(-limit, limit).astype(np.float16)
-        tensor.CopyFrom(numpy_helper.from_array(weights, stored))
-        casts.append(helper.make_node("Cast", [stored], [wanted], to=TensorProto.FLOAT))
-    nodes = [*casts, *half.graph.node]
-    del half.graph.node[:]
-    half.graph.node.extend(nodes)
-    return half
-
-
-def verify(model: nn.Module, path: Path, program: ModelProto, half: bool) -> ExportReport:
+def verify(graph: Graph, path: Path, program: ModelProto, half: bool) -> ExportReport:
     """Write the graph to `path` and compare its counts with the model's.
 
     Args:
-        model: The network.
+        graph: The network, as it is exported.
         path: The file to write.
-        program: Its graph with float32 weights.
+        program: Its ONNX graph with float32 weights.
         half: Whether to store the weights in half precision.
 
     Raises:
@@ -360,7 +241,7 @@ def verify(model: nn.Module, path: Path, program: ModelProto, half: bool) -> Exp
     """
     images = [crowd_image(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
     with torch.inference_mode():
-        own = [[m.numpy() for m in Graph(model)(torch.from_numpy(image))] for image in images]
+        own = [Maps(*(m.numpy() for m in graph(torch.from_numpy(image)))) for image in images]
 
     def counted(precision: str, program: ModelProto) -> tuple[list[Maps], str]:
         path.write_bytes(program.SerializeToString())
@@ -368,30 +249,31 @@ def verify(model: nn.Module, path: Path, program: ModelProto, half: bool) -> Exp
             engine = OpenVINOEngine(path, precision)
         except EngineError as error:
             raise ExportError(f"the exported graph cannot be run: {error}") from None
-        return [list(engine.run(image)) for image in images], engine.precision
+        return [engine.run(image) for image in images], engine.precision
 
     exact, _ = counted("fp32", program)
     for image, mine, theirs in zip(images, own, exact, strict=True):
         size = f"{image.shape[2]}x{image.shape[1]}"
-        if mine[0].shape != theirs[0].shape:
-            raise ExportError(f"at {size} the exported graph gives {theirs[0].shape}, not {mine[0].shape}")
-        if not np.allclose(mine[1], theirs[1], atol=0.01):
-            raise ExportError(f"at {size} the exported mask differs from torch's")
-    graph = worst(own, exact)
-    if not graph <= TOLERANCE:
-        raise ExportError(f"the exported graph's counts are {graph:.2%} off torch's; {TOLERANCE:.1%} is allowed")
+        if mine.density.shape != theirs.density.shape:
+            raise ExportError(f"at {size} the exported graph gives {theirs.density.shape}, not {mine.density.shape}")
+        for name in graph.outputs[1:]:
+            if not np.allclose(getattr(mine, name), getattr(theirs, name), atol=0.01):
+                raise ExportError(f"at {size} the exported {name} differs from torch's")
+    error = worst(own, exact)
+    if not error <= TOLERANCE:
+        raise ExportError(f"the exported graph's counts are {error:.2%} off torch's; {TOLERANCE:.1%} is allowed")
     written = in_half(program) if half else program
     stored = worst(own, counted("fp32", written)[0])
     if not stored <= HALF_TOLERANCE:
         raise ExportError(f"half-precision weights change the counts by {stored:.2%}; export with --precision fp32")
     fast, precision = counted("auto", written)
-    return ExportReport(path, path.stat().st_size / 1e6, graph, stored, worst(own, fast), precision)
+    return ExportReport(path, path.stat().st_size / 1e6, error, stored, worst(own, fast), precision)
 
 
 def worst(reference: list[Maps], other: list[Maps]) -> float:
     """The largest error of the counts, relative to sum |density| or to a tenth of a person if that is less."""
     pairs = zip(reference, other, strict=True)
-    return max(float(abs(a[0].sum() - b[0].sum()) / max(np.abs(a[0]).sum(), 0.1)) for a, b in pairs)
+    return max(float(abs(a.density.sum() - b.density.sum()) / max(np.abs(a.density).sum(), 0.1)) for a, b in pairs)
 
 
 def crowd_image(height: int, width: int, seed: int) -> np.ndarray:

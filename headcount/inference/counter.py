@@ -20,17 +20,24 @@ from numpy.typing import ArrayLike
 
 from headcount.geometry import at_cells, enlarge_to, polygon_mask, resize
 from headcount.inference import tiling
-from headcount.inference.engines import Engine, ModelMeta, open_engine
+from headcount.inference.engines import Engine, Maps, ModelMeta, open_engine
 from headcount.inference.prefetch import prefetch
 from headcount.inference.pretrained import find_model
-from headcount.inference.reliability import first_of_several, interval, larger_than_known, smaller_than_known
+from headcount.inference.reliability import (
+    first_of_several,
+    interval,
+    larger_than_known,
+    relative_uncertainty,
+    smaller_than_known,
+    unfamiliar,
+)
 from headcount.inference.result import CountResult, ImageInput
 from headcount.inference.scale import VideoScale, check_pixels, finds_more, scales
 from headcount.io.files import single_line
 from headcount.io.images import MAX_PIXELS, as_image
 from headcount.io.video import Frame, probe, read_frames
 from headcount.io.video_source import public_name
-from headcount.regions.counting import count_regions
+from headcount.regions.counting import CellWeights, count_regions
 from headcount.regions.region import Region
 
 AHEAD = 1  # batches of images that are read and wait while one is counted
@@ -246,43 +253,47 @@ class Counter:
     def count_batch(self, batch: list[PreparedImage], regions: tuple[Region, ...]) -> Iterator[CountResult]:
         """Count images that have one padded size, in one run of the engine."""
         began = time.perf_counter()
-        maps = tiling.run(self.engine, [prepared.model_input for prepared in batch], self.max_tile)
+        counted = tiling.run(self.engine, [prepared.model_input for prepared in batch], self.max_tile)
         seconds_each = (time.perf_counter() - began) / len(batch)
-        for prepared, (density, mask) in zip(batch, maps, strict=True):
+        for prepared, maps in zip(batch, counted, strict=True):
             began = time.perf_counter()
-            result = self.result(*self.refine(prepared, density, mask), regions)
+            result = self.result(*self.refine(prepared, maps), regions)
             yield replace(result, seconds=prepared.seconds + seconds_each + time.perf_counter() - began)
 
-    def refine(
-        self, prepared: PreparedImage, density: np.ndarray, mask: np.ndarray
-    ) -> tuple[PreparedImage, np.ndarray, np.ndarray]:
+    def refine(self, prepared: PreparedImage, maps: Maps) -> tuple[PreparedImage, Maps]:
         """Count an image at its finer scales, as long as they find more people. The arguments where none does."""
         for scale in prepared.finer:
             finer = replace(
                 prepared, model_input=self.model_input(prepared.image, prepared.roi_mask, scale), scale=scale
             )
-            [(finer_density, finer_mask)] = tiling.run(self.engine, [finer.model_input], self.max_tile)
-            if not finds_more(float(density.sum()), float(finer_density.sum())):
+            [finer_maps] = tiling.run(self.engine, [finer.model_input], self.max_tile)
+            if not finds_more(float(maps.density.sum()), float(finer_maps.density.sum())):
                 break
-            prepared, density, mask = finer, finer_density, finer_mask
-        return prepared, density, mask
+            prepared, maps = finer, finer_maps
+        return prepared, maps
 
-    def result(
-        self, prepared: PreparedImage, density: np.ndarray, mask: np.ndarray, regions: tuple[Region, ...]
-    ) -> CountResult:
-        """The result of an image whose density and mask, (h,w) each, are known."""
+    def result(self, prepared: PreparedImage, maps: Maps, regions: tuple[Region, ...]) -> CountResult:
+        """The result of an image whose maps, (h,w) each, are known."""
         meta, (height, width) = self.engine.meta, prepared.image.shape[:2]
         stride = meta.stride * width / prepared.model_input.shape[1]  # pixels of the image per cell
         if prepared.roi_mask is not None:
-            cells = at_cells(prepared.roi_mask, density.shape[0], density.shape[1], stride)
-            density, mask = density * cells, mask * cells
+            cells = at_cells(prepared.roi_mask, maps.density.shape[0], maps.density.shape[1], stride)
+            maps = maps._replace(density=maps.density * cells, mask=maps.mask * cells)
+        density = maps.density
         people = float(density.sum(dtype=np.float64))
-        low, high = interval(people, meta.interval)
+        uncertainty = relative_uncertainty(maps)
+        low, high = interval(people, meta.interval, uncertainty)
         warning = prepared.warning or smaller_than_known(density, stride, meta)
+        warning = warning or larger_than_known(self.engine, prepared.model_input, density, self.max_tile)
+
+        def bounds(count: float, cells: CellWeights) -> tuple[float, float]:
+            part = maps.part(cells.rows, cells.columns)
+            return interval(count, meta.interval, relative_uncertainty(part, cells.weights))
+
         return CountResult(
             count=people,
             density=density,
-            mask=mask,
+            mask=maps.mask,
             width=width,
             height=height,
             stride=stride,
@@ -293,9 +304,10 @@ class Counter:
             path=path_of(prepared.source),
             low=low,
             high=high,
-            warning=warning or larger_than_known(self.engine, prepared.model_input, density, self.max_tile),
+            uncertainty=uncertainty,
+            warning=warning or unfamiliar(prepared.model_input, uncertainty, meta),
             time=prepared.source.time if isinstance(prepared.source, Frame) else None,
-            regions=count_regions(regions, density, stride, width, height) if regions else (),
+            regions=count_regions(regions, density, stride, width, height, bounds) if regions else (),
         )
 
     def failed(self, image: object, error: Exception) -> CountResult:

@@ -46,6 +46,8 @@ class CountResult:
         low: Lower end of the interval, in people. The interval holds the true count of nine in ten images like those
             that the model was calibrated on. nan if the model was not calibrated.
         high: Upper end of the interval, in people. nan if the model was not calibrated.
+        uncertainty: Expected error relative to that of a typical image, 0.5 to 3. The interval is that much wider. 1 if
+            the model does not tell.
         warning: How this image differs from those that the model knows, in one line.
         time: Seconds from the start of the video, or None if this is not a video frame.
         regions: What was counted in each region that was given.
@@ -63,6 +65,7 @@ class CountResult:
     error: str | None = None
     low: float = math.nan
     high: float = math.nan
+    uncertainty: float = 1.0
     warning: str | None = None
     time: float | None = None
     scale: float = 1.0
@@ -91,12 +94,14 @@ class CountResult:
 
         Returns:
             path, count, low, high, width, height, scale, seconds and model; `time`, `regions`, `warning` and `error`
-            only if they are set, and `unit` if it is not "people".
+            only if they are set, `uncertainty` if the model tells it, and `unit` if it is not "people".
         """
         row: Row = {"path": self.path}
         if self.time is not None:
             row["time"] = round(self.time, 3)
         row |= {name: number(getattr(self, name)) for name in ("count", "low", "high")}
+        if self.uncertainty != 1.0:
+            row["uncertainty"] = round(self.uncertainty, 3)
         row |= {"width": self.width, "height": self.height, "scale": round(self.scale, 4)}
         row |= {"seconds": round(self.seconds, 3), "model": self.model}
         if self.regions:

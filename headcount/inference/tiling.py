@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from headcount.inference.engines import Engine, ModelMeta
+from headcount.inference.engines import Engine, Maps, ModelMeta
 
 BUCKET = 64  # pixels
 MAX_HALO = 256  # pixels; what is farther away moves a count by less than 0.1 %, though deep networks see 480
@@ -73,7 +73,7 @@ def largest(engine: Engine, pixels: int) -> int:
     return int(max(MEMORY - 3 * pixels, MEMORY // 4) // bytes_per_pixel(engine))
 
 
-def run(engine: Engine, images: list[np.ndarray], max_tile: int | None = None) -> list[tuple[np.ndarray, np.ndarray]]:
+def run(engine: Engine, images: list[np.ndarray], max_tile: int | None = None) -> list[Maps]:
     """Count images in windows.
 
     Args:
@@ -82,23 +82,26 @@ def run(engine: Engine, images: list[np.ndarray], max_tile: int | None = None) -
         max_tile: pixels of the largest window; None is what fits MEMORY.
 
     Returns:
-        Density and mask of each image, float32 (h,w) each.
+        The maps of each image, (h,w) each.
     """
     meta, stride = engine.meta, engine.meta.stride
     height, width = padded_size(images[0].shape, meta)
     max_tile = max_tile or largest(engine, height * width)
     rows, columns = plan(height, width, max_tile, meta.pad, min(meta.halo, MAX_HALO))
-    whole = np.zeros((2, len(images), math.ceil(height / stride), math.ceil(width / stride)), np.float32)
+    shape = len(images), math.ceil(height / stride), math.ceil(width / stride)
+    whole: list[np.ndarray] = []
     for row in rows:
         for column in columns:
             parts = [cut(image, row, column, meta.padding_color) for image in images]
-            maps = engine.run(np.stack(parts) if len(parts) > 1 else parts[0][None])  # (N,h,w) each
+            maps = engine.run(np.stack(parts) if len(parts) > 1 else parts[0][None])
+            known = [part for part in maps if part is not None]  # (N,h,w) each
+            whole = whole or [np.zeros(shape, np.float32) for _ in known]
             y, x = kept_cells(row, stride), kept_cells(column, stride)
             v, u = y.start - row.start // stride, x.start - column.start // stride  # the first of them, in the window
-            for target, part in zip(whole, maps, strict=True):
+            for target, part in zip(whole, known, strict=True):
                 target[:, y, x] = part[:, v : v + y.stop - y.start, u : u + x.stop - x.start]
     cells = [(math.ceil(image.shape[0] / stride), math.ceil(image.shape[1] / stride)) for image in images]
-    return [(whole[0, i, :h, :w], whole[1, i, :h, :w]) for i, (h, w) in enumerate(cells)]
+    return [Maps(*(part[i, :h, :w] for part in whole)) for i, (h, w) in enumerate(cells)]
 
 
 def kept_cells(window: Window, stride: int) -> slice:

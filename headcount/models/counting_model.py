@@ -84,12 +84,14 @@ class Output(NamedTuple):
         mask_logits: logits of the probability that people are in the cell.
         first_density: people per cell, of baseline 3's first branch.
         rate: people per foreground cell, of zero-inflated networks.
+        features: (N,C,h,w), what the backbone gives the head; None for networks without a head.
     """
 
     density: Tensor
     mask_logits: Tensor | None = None
     first_density: Tensor | None = None
     rate: Tensor | None = None
+    features: Tensor | None = None
 
 
 class CountingModel(nn.Module):
@@ -151,6 +153,7 @@ class CountingModel(nn.Module):
         if self.config.shrink:
             x = shrink(x, self.pad)
         x = F.pad(x, (0, -x.shape[-1] % self.pad, 0, -x.shape[-2] % self.pad))
+        features = None
         if self.head is None:
             fused = Fused(self.backbone(x).unsqueeze(1))
         else:
@@ -158,11 +161,12 @@ class CountingModel(nn.Module):
             fused = self.head(features, None if mask is None else fit_mask(mask, features))
         # This form of ceil survives export: ONNX's integer division truncates, so -(-a // b) would lose a row.
         h, w = (height + self.stride - 1) // self.stride, (width + self.stride - 1) // self.stride
-        density, *others = [None if m is None else m[:, 0, :h, :w].float() for m in fused]
+        density, logits, first, rate = [None if m is None else m[:, 0, :h, :w].float() for m in fused]
         assert density is not None  # every network gives one
         if self.config.shrink:  # the cells that shrinking removed hold nobody
             density = F.pad(density, (0, w - density.shape[-1], 0, h - density.shape[-2]))
-        return Output(density, *others)
+        seen = None if features is None or self.config.shrink else features[..., :h, :w]
+        return Output(density, logits, first, rate, seen)
 
 
 def build_parts(config: ModelConfig) -> tuple[ImageNetwork, Fusion | None]:

@@ -7,10 +7,11 @@ maps the outline to metres. Coordinates are continuous: pixel i covers [i, i+1),
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -36,6 +37,8 @@ class RegionCount:
         per_square_metre: People per square metre, None if the area is unknown.
         max: The region's maximum, None if it has none.
         over: There are more people than `max`.
+        low: Lower end of the interval, in people; None if there is no interval.
+        high: Upper end of the interval.
     """
 
     name: str
@@ -44,10 +47,12 @@ class RegionCount:
     per_square_metre: float | None = None
     max: float | None = None
     over: bool = False
+    low: float | None = None
+    high: float | None = None
 
     def to_dict(self) -> dict[str, str | float | bool | None]:
-        """Return the attributes by name for JSON, with rounded numbers."""
-        return {
+        """Return the attributes by name for JSON, with rounded numbers; the interval only if there is one."""
+        row: dict[str, str | float | bool | None] = {
             "name": self.name,
             "count": round(self.count, 2),
             "area": None if self.area is None else round(self.area, 2),
@@ -55,6 +60,9 @@ class RegionCount:
             "max": self.max,
             "over": self.over,
         }
+        if self.low is not None and self.high is not None:
+            row |= {"low": round(self.low, 2), "high": round(self.high, 2)}
+        return row
 
 
 class CellWeights(NamedTuple):
@@ -71,11 +79,18 @@ class CellWeights(NamedTuple):
     weights: np.ndarray
 
 
+Bounds: TypeAlias = "Callable[[float, CellWeights], tuple[float, float]]"  # of a count; nan if there are none
+
 # Counting
 
 
 def count_regions(
-    regions: Sequence[Region], density: np.ndarray, stride: float, width: int, height: int
+    regions: Sequence[Region],
+    density: np.ndarray,
+    stride: float,
+    width: int,
+    height: int,
+    bounds: Bounds | None = None,
 ) -> tuple[RegionCount, ...]:
     """Count the people in each region of an image.
 
@@ -89,6 +104,7 @@ def count_regions(
             in the part inside.
         width: Width of the image in pixels.
         height: Height of the image in pixels.
+        bounds: Gives the interval of a region's count.
 
     Returns:
         One count per region.
@@ -103,7 +119,8 @@ def count_regions(
         people = float((density[cells.rows, cells.columns] * cells.weights).sum(dtype=np.float64))
         per_square_metre = None if area is None else people / area
         over = region.max is not None and people > region.max
-        counts.append(RegionCount(region.name, people, area, per_square_metre, region.max, over))
+        ends = [None if math.isnan(end) else end for end in bounds(people, cells)] if bounds else []
+        counts.append(RegionCount(region.name, people, area, per_square_metre, region.max, over, *ends))
     return tuple(counts)
 
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from headcount.inference.counter import Counter
-from headcount.inference.engines import Engine
+from headcount.inference.engines import Engine, Maps
 from headcount.inference.tiling import bytes_per_pixel
 
 
@@ -31,7 +31,7 @@ class EndingEngine:
         self.engine, self.end = engine, end
         self.name, self.precision, self.batch, self.meta = engine.name, engine.precision, engine.batch, engine.meta
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, images: np.ndarray) -> Maps:
         """As in `Engine.run`. Raises NotInTimeError after the end."""
         if time.monotonic() > self.end:
             raise NotInTimeError

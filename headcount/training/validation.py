@@ -55,7 +55,7 @@ class Validation:
 def predict(engine: TorchEngine, image: TrainingImage, config: DataConfig) -> float:
     """Count the people in an image as a Counter does. Cells outside its region of interest do not count."""
     view = whole_image(image, config)
-    [(density, _)] = tiling.run(engine, [view.image])  # (h,w)
+    density = tiling.run(engine, [view.image])[0].density  # (h,w)
     if view.roi is not None:
         density = density * cells_in_roi(view.roi, view.image, density.shape, engine.meta.stride)
     return float(density.sum())

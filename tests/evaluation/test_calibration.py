@@ -15,7 +15,7 @@ from headcount.deployment.onnx_export import export
 from headcount.evaluation.calibration import calibrate, fit_interval, held_by_others
 from headcount.geometry import resize
 from headcount.inference.counter import Counter
-from headcount.inference.engines import CALIBRATION, ModelMeta, describe
+from headcount.inference.engines import CALIBRATION, Maps, ModelMeta, describe
 from headcount.inference.reliability import head_spacing, interval, smaller_than_known
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import load, save
@@ -91,7 +91,7 @@ class Parts:
         n, height, width, _ = images.shape
         h, w = height // 8, width // 8
         density = np.full((n, h, w), self.people[height] / (h * w), np.float32)
-        return density, np.ones_like(density)
+        return Maps(density, np.ones_like(density))
 
 
 def test_heads_larger_than_any_known_are_warned_of_and_the_cure_is_named():

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from headcount.inference.counter import Counter
-from headcount.inference.engines import ModelMeta
+from headcount.inference.engines import Maps, ModelMeta
 from headcount.inference.scale import FIRST, ORDINARY, VideoScale, finds_more, scales
 from headcount.io.frames import Frame
 
@@ -24,7 +24,7 @@ class KnownHeads:
     def run(self, images):
         self.pixels += [image.shape[0] * image.shape[1] for image in images]
         maps = [self.density(image) for image in images]
-        return np.stack(maps), np.ones_like(np.stack(maps))
+        return Maps(np.stack(maps), np.ones_like(np.stack(maps)))
 
     def density(self, image):
         height, width = image.shape[:2]

@@ -85,7 +85,7 @@ def test_a_large_image_is_cut_in_windows_of_one_size(folder):
         return engine.run(images)
 
     spy = SimpleNamespace(meta=meta, precision="fp32", name="openvino", run=run)
-    [(density, _)] = tiling.run(spy, [image])
+    [(density, *_)] = tiling.run(spy, [image])
     assert density.sum() == pytest.approx(21 * 35, rel=1e-4) and density.shape == (525, 875)
     assert len(runs) == 2 and len(set(runs)) == 1 and all(h * w <= 5_200_000 for h, w in runs)
 

@@ -6,7 +6,7 @@ import onnx
 import pytest
 import torch
 
-from headcount.deployment.onnx_export import trace
+from headcount.deployment.onnx_graph import Graph, trace
 from headcount.inference.engines import OpenVINOEngine, TorchEngine, describe
 from headcount.inference.pretrained import WEIGHTS
 from headcount.models.backbones.efficientnet_lite import LITE_REPEATS
@@ -17,7 +17,7 @@ from headcount.synthetic.scenes import render
 
 def exported(model: CountingModel, path: Path) -> Path:
     """As headcount.export writes it, less its checks, which take longer than all else here."""
-    program = trace(model.eval())
+    program = trace(Graph(model).eval())
     path.write_bytes(program.SerializeToString())
     return change(path, path, **describe(model).to_strings())
 

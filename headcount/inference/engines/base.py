@@ -7,7 +7,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -19,6 +19,25 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")  # a container's limit: microseconds per 
 GPU_BATCH = 8
 TO_INT8 = "make an int8 file with: headcount export CHECKPOINT OUT.onnx --precision int8 --calibrate PHOTOS"
 PRECISIONS = ("auto", "fp32", "fp16", "bf16", "int8")
+
+
+class Maps(NamedTuple):
+    """What a model says about each cell of N images, float32 (N,h,w) each; of one image, (h,w).
+
+    Attributes:
+        density: People.
+        mask: Probability 0..1 that people are there.
+        uncertainty: Logarithm of the expected error relative to that of a typical image; None if it was not fitted.
+    """
+
+    density: np.ndarray
+    mask: np.ndarray
+    uncertainty: np.ndarray | None = None
+
+    def part(self, *index: int | slice) -> Maps:
+        """The same cells of each map."""
+        unsure = None if self.uncertainty is None else self.uncertainty[index]
+        return Maps(self.density[index], self.mask[index], unsure)
 
 
 class Engine(Protocol):
@@ -36,14 +55,14 @@ class Engine(Protocol):
     batch: int
     meta: ModelMeta
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Density and mask of images; safe to call from several threads.
+    def run(self, images: np.ndarray) -> Maps:
+        """Count images; safe to call from several threads.
 
         Args:
             images: uint8 RGB (N,H,W,3), any N, H and W.
 
         Returns:
-            People per cell, and the probability 0..1 that people are there: float32 (N,h,w) each, h = ceil(H / stride).
+            Maps (N,h,w), h = ceil(H / stride).
         """
 
 

@@ -42,6 +42,7 @@ class ModelMeta:
         parameters: Number of parameters.
         interval: Parameters of the interval, as in `calibration.Calibration`. Empty if the model was not calibrated.
         spacing: Smallest known spacing of heads, as in `calibration.Calibration`. 0 if the model was not calibrated.
+        limits: What is unfamiliar, as in `calibration.Calibration`. Empty if the model was not calibrated.
         padding_color: RGB color 0..255 that the model pads with; empty if it does not pad.
         weights: "int8" if the file is quantized.
         precision_change: How far counts move when the model is computed in fp16 or bf16 instead of fp32: the mean
@@ -63,6 +64,7 @@ class ModelMeta:
     parameters: int = 0
     interval: dict[str, float] = field(default_factory=dict)
     spacing: float = 0.0
+    limits: dict[str, float] = field(default_factory=dict)
     padding_color: tuple[int, ...] = ()
     weights: str = ""
     precision_change: dict[str, float] = field(default_factory=dict)
@@ -127,8 +129,14 @@ def describe(model: CountingModel | Ensemble, folder: Path | None = None) -> Mod
         padding_color=padding_color(model),
         interval=calibration.get("interval", {}),
         spacing=calibration.get("spacing", 0.0),
+        limits=calibration.get("limits", {}),
         config=asdict(model.config),
     )
+
+
+def uncertainty_weights(folder: Path | None) -> JsonObject:
+    """The arguments of `models.uncertainty.UncertaintyHead` that a checkpoint was calibrated with; empty if none."""
+    return read_optional_json(folder / CALIBRATION).get("uncertainty", {}) if folder else {}
 
 
 def padding_color(model: CountingModel | Ensemble) -> tuple[int, ...]:

@@ -6,7 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from headcount.inference.engines.base import GPU_BATCH, check_int8, import_runtime, is_exported, last_line, usable_cores
+from headcount.inference.engines.base import (
+    GPU_BATCH,
+    Maps,
+    check_int8,
+    import_runtime,
+    is_exported,
+    last_line,
+    usable_cores,
+)
 from headcount.inference.engines.metadata import EngineError, ModelMeta
 
 
@@ -27,6 +35,8 @@ class ONNXRuntimeEngine:
             self.session = runtime.InferenceSession(path, options, providers=providers)
         except Exception as error:  # its exceptions have no common base class
             raise EngineError(f"{path}: ONNX Runtime cannot read it: {last_line(error)}") from None
+        known = {output.name for output in self.session.get_outputs()}
+        self.outputs = [name for name in Maps._fields if name in known]
         self.meta = ModelMeta.from_strings(self.session.get_modelmeta().custom_metadata_map, path)
         check_int8(precision, self.meta, path)
         device = self.PROVIDERS[self.session.get_providers()[0]]
@@ -37,6 +47,5 @@ class ONNXRuntimeEngine:
     def reads(path: Path) -> bool:
         return is_exported(path)
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        density, mask = self.session.run(["density", "mask"], {"image": images})
-        return density, mask
+    def run(self, images: np.ndarray) -> Maps:
+        return Maps(*self.session.run(self.outputs, {"image": images}))

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from headcount.inference.engines.base import GPU_BATCH, TO_INT8, import_runtime, is_exported
-from headcount.inference.engines.metadata import EngineError, describe
+from headcount.inference.engines.base import GPU_BATCH, TO_INT8, Maps, import_runtime, is_exported
+from headcount.inference.engines.metadata import EngineError, describe, uncertainty_weights
 
 if TYPE_CHECKING:
     from torch import nn
 
     from headcount.models.counting_model import CountingModel
     from headcount.models.ensemble import Ensemble
+    from headcount.models.uncertainty import UncertaintyHead
 
 
 class TorchEngine:
@@ -41,6 +42,7 @@ class TorchEngine:
         device = "cuda" if torch.cuda.is_available() else "cpu"
         self.model = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.meta = describe(self.model, folder)
+        self.uncertainty = uncertainty_head(folder, device)
         self.torch, self.device, self.name = torch, device, f"torch ({device})"
         self.precision = {"cuda": "fp16", "cpu": "fp32"}[device] if precision == "auto" else precision
         self.batch = GPU_BATCH if device == "cuda" else 1
@@ -49,17 +51,26 @@ class TorchEngine:
     def reads(path: Path) -> bool:
         return not is_exported(path)
 
-    def run(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(self, images: np.ndarray) -> Maps:
         torch = self.torch
         image = torch.tensor(images, device=self.device).permute(0, 3, 1, 2)  # (N,3,H,W)
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
         autocast = torch.autocast(self.device, dtype=half, enabled=half is not None)
         with evaluation_mode(self.model), torch.inference_mode(), autocast:
             output = self.model(image)
+            unsure = None if self.uncertainty is None else self.uncertainty(output.features).float().cpu().numpy()
         density = output.density.float()
         logits = output.mask_logits
         mask = torch.ones_like(density) if logits is None else logits.float().sigmoid()
-        return density.cpu().numpy(), mask.cpu().numpy()
+        return Maps(density.cpu().numpy(), mask.cpu().numpy(), unsure)
+
+
+def uncertainty_head(folder: Path | None, device: str = "cpu") -> UncertaintyHead | None:
+    """The fitted head of a checkpoint folder; None without a folder, or if the checkpoint was not calibrated."""
+    from headcount.models.uncertainty import UncertaintyHead
+
+    weights = uncertainty_weights(folder)
+    return UncertaintyHead(**weights).to(device).eval() if weights else None
 
 
 @contextlib.contextmanager
