@@ -80,23 +80,25 @@ def default_split(data: Path, format: str) -> str:
 
 
 @app.command(group=MODELS)
-def calibrate(run: Path, /, *, data: Path) -> int:
+def calibrate(run: Path, /, *, data: Path, held_out: Repeatable[Path] = ()) -> int:
     """Measure the prediction intervals of a trained model.
 
-    The best checkpoint of the run counts the validation images of its recipe. The result is stored beside the
-    checkpoint; headcount count shows the intervals, and headcount export copies them.
+    The best checkpoint of the run counts the validation images of its recipe and some of those it learned. The result
+    is stored beside the checkpoint; headcount count shows the intervals, and headcount export copies them.
 
     Args:
         run: The folder of a run.
         data: Folder that contains the data sets of the recipe.
+        held_out: A table that headcount evaluate --csv wrote of networks that had not learned the images, as
+            cross-validation trains them. Repeat the option for several tables.
     """
     from headcount.evaluation.calibration import calibrate as calibrate_run
-    from headcount.evaluation.calibration import validation
+    from headcount.evaluation.calibration import recipe_samples
 
     with usage_errors():
-        samples = validation(run, data)
-    with progress(len(samples)) as step:
-        found = calibrate_run(run, data, lambda done, total: step())
+        samples = sum(map(len, recipe_samples(run, data)))
+    with usage_errors(), progress(samples) as step:
+        found = calibrate_run(run, data, held_out, lambda done, total: step())
     sets = ", ".join(f"{name} {share:.0%}" for name, share in found.sets.items())
     coverage = found.interval["coverage"]
     print(f"{coverage:.0%} intervals contain {found.measured:.0%} of {found.images} images ({sets})")

@@ -1,14 +1,17 @@
 """Calibration: how far a model's counts can be trusted, measured on images that it did not learn from.
 
-The interval is conformal. No distribution is assumed; it is as wide as it must be to hold the true counts of the
-validation lists. The reported coverage is that of each image by the interval that is fitted to the others. The result
-is written beside the checkpoint as calibration.json, and `headcount export` copies it into the model file.
+Two things are fitted. `evaluation.uncertainty` learns from which features the network's error can be foreseen. The
+interval is then conformal: no distribution is assumed, and it is as wide as it must be to hold the true counts of every
+data set, relative to the uncertainty of each image. The reported coverage of each list's image is by the interval that
+is fitted without it. The result is written beside the checkpoint as calibration.json, and `headcount export` copies it
+into the model file.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -17,15 +20,25 @@ from numpy.typing import ArrayLike
 
 from headcount.datasets.readers import read
 from headcount.datasets.sample import Sample
-from headcount.inference.counter import Counter, load
+from headcount.evaluation.uncertainty import (
+    OFFSET,
+    Measured,
+    PoolingEngine,
+    fit,
+    out_of_sample,
+    read_held_out,
+    relative,
+)
 from headcount.inference.engines import CALIBRATION
-from headcount.inference.reliability import head_spacing, interval
+from headcount.inference.reliability import interval
 from headcount.io.files import atomic_write
 from headcount.provenance import provenance
 
 COVERAGE = 0.9
-OFFSET = 10.0  # people added to both counts, so that an error of a few people in a small count does not weigh too much
-RARE = 0.01  # share of the images whose head spacing is below the spacing that is warned about
+RARE = 0.01  # share of the images whose head spacing, brightness or sharpness is below what is warned about
+UNSURE = 0.95  # share of the images whose uncertainty is below what is warned about
+PER_SET = 250  # training images that are measured of each set at most
+LEAST_IN_SET = 20  # images that a set must have to decide the interval, unless no set has as many
 
 
 @dataclass(frozen=True)
@@ -35,15 +48,20 @@ class Calibration:
     Attributes:
         interval: Parameters of the interval, as `reliability.interval` takes them.
         spacing: Pixels between heads. Almost no image had a smaller spacing (see `reliability.head_spacing`).
+        limits: Brightness and sharpness that almost no image was below, and an uncertainty that few were above, as
+            `reliability.unfamiliar` takes them.
+        uncertainty: The arguments of `models.uncertainty.UncertaintyHead`; empty if it was not fitted.
         measured: Share of the images whose true count is in the interval that is fitted to the others.
         sets: The same share for each data set.
         width: Median of (high - low) / count.
-        images: Number of images.
+        images: Number of images in the lists.
         about: Date, version, commit and CPU of the calibration.
     """
 
     interval: dict[str, float]
     spacing: float
+    limits: dict[str, float]
+    uncertainty: dict[str, object]
     measured: float
     sets: dict[str, float]
     width: float
@@ -51,17 +69,17 @@ class Calibration:
     about: dict[str, object]
 
 
-def validation(run: str | Path, data: str | Path) -> list[tuple[str, Sample]]:
-    """The images of the validation lists on which a run chose its checkpoint.
+def recipe_samples(run: str | Path, data: str | Path) -> tuple[list[tuple[str, Sample]], list[tuple[str, Sample]]]:
+    """The images of a run: those of its validation lists, and some that it learned, of the sets with a list.
 
-    Lists without people are left out, because they do not show how far counts of people are off.
+    Sets without people are left out, because they do not show how far counts of people are off.
 
     Args:
         run: the folder of a run, with run.json and best/.
         data: the folder that holds the data sets of its recipe.
 
     Returns:
-        (data set, sample) for each image.
+        (data set, sample) for each image of the lists, and for at most PER_SET training images of each of their sets.
 
     Raises:
         ValueError: the folder is not a run's, or the run has fewer than two validation images.
@@ -71,66 +89,106 @@ def validation(run: str | Path, data: str | Path) -> list[tuple[str, Sample]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{run}: not the folder of a run, which holds run.json and best ({error})") from error
     with_people = {name: s for name, s in sets.items() if s["val"] and s["format"] != "people_free"}
-    lists = {name: (Path(data) / s["folder"], s["format"], s["val"]) for name, s in with_people.items()}
-    samples = [(name, sample) for name, where in lists.items() for sample in read(*where)]
-    if len(samples) < 2:
+
+    def samples(name: str, split: str) -> list[Sample]:
+        return read(Path(data) / with_people[name]["folder"], with_people[name]["format"], with_people[name][split])
+
+    lists = [(name, sample) for name in with_people for sample in samples(name, "val")]
+    if len(lists) < 2:
         raise ValueError(f"{run}: its run has no validation images to calibrate on")
-    return samples
+    learned = [(name, sample) for name in with_people for sample in some(samples(name, "train"), PER_SET)]
+    return lists, learned
 
 
-def calibrate(run: str | Path, data: str | Path, progress: Callable[[int, int], None] | None = None) -> Calibration:
-    """Calibrate the checkpoint RUN/best on its validation lists, and write calibration.json beside it.
+def some(samples: list[Sample], most: int) -> list[Sample]:
+    """At most so many samples, evenly spread over the list."""
+    return [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, min(most, len(samples))).astype(int))]
+
+
+def calibrate(
+    run: str | Path,
+    data: str | Path,
+    held_out: Sequence[str | Path] = (),
+    progress: Callable[[int, int], None] | None = None,
+) -> Calibration:
+    """Calibrate the checkpoint RUN/best, and write calibration.json beside it.
 
     Args:
-        run: as in `validation`.
-        data: as in `validation`.
+        run: as in `recipe_samples`.
+        data: as in `recipe_samples`.
+        held_out: tables of `headcount evaluate --csv` with the counts of networks that had not learned these images.
+            Without them, how much larger errors are on such images is taken from the lists.
         progress: called with (images done, images in all) after each image.
 
     Raises:
-        ValueError: as `validation`, or the checkpoint or an image cannot be read.
+        ValueError: as `recipe_samples`, or the checkpoint or an image cannot be read.
     """
-    samples = validation(run, data)
-    counter = load(Path(run) / "best")
-    measured: list[tuple[float, float, float]] = []
-    for _, sample in samples:
-        measured.append(measure(sample, counter))
+    errors = read_held_out([Path(path) for path in held_out])
+    lists, learned = recipe_samples(run, data)
+    engine = PoolingEngine(Path(run) / "best")
+    measured: list[Measured] = []
+    for name, sample in [*lists, *learned]:
+        measured.append(engine.measure(name, sample))
         if progress:
-            progress(len(measured), len(samples))
-    true, predicted, spacing = np.array(measured).T
-    names = np.array([name for name, _ in samples])
-    calibration = summarize(true, predicted, spacing, names)
+            progress(len(measured), len(lists) + len(learned))
+    calibration = summarize(measured[: len(lists)], measured[len(lists) :], errors)
     with atomic_write(Path(run) / "best" / CALIBRATION) as file:
         file.write(json.dumps(asdict(calibration), indent=2) + "\n")
     return calibration
 
 
-def measure(sample: Sample, counter: Counter) -> tuple[float, float, float]:
-    """The true count, the predicted count and the head spacing of an image."""
-    result = counter.count(sample.image, sample.roi)
-    return len(sample.points_in_roi), result.count, head_spacing(result.density, result.stride)
-
-
-def summarize(true: np.ndarray, predicted: np.ndarray, spacing: np.ndarray, names: np.ndarray) -> Calibration:
-    """The calibration from true counts, predicted counts, head spacings and data sets, (N,) each."""
-    ranges = fit_interval(true, predicted)
-    bounds = np.array([interval(n, ranges) for n in predicted])  # (N,2)
-    held = held_by_others(true, predicted)
+def summarize(lists: Sequence[Measured], learned: Sequence[Measured], held_out: Mapping[str, float]) -> Calibration:
+    """The calibration from images of the lists, training images, and errors of networks without them by path."""
+    known = out_of_sample(learned, lists, held_out)
+    head = fit(known)
+    scored = [one for one in known if one.path in held_out]
+    decided = {one.name for one in scored}
+    deciding = [*scored, *(one for one in lists if one.name not in decided)]
+    ranges = fit_sets(deciding, head)
+    widths: list[float] = []
+    held: dict[str, list[bool]] = {one.name: [] for one in lists}
+    for one in lists:
+        low, high = interval(one.count, ranges, relative(one, head))
+        widths.append((high - low) / max(one.count, 1.0))
+        others = fit_sets([other for other in deciding if other is not one], head)
+        low, high = interval(one.count, others, relative(one, head))
+        held[one.name].append(low <= one.true <= high)
+    images = [*lists, *learned]
     return Calibration(
         interval=ranges,
-        spacing=round(float(np.nanquantile(spacing, RARE)), 2),
-        measured=round(float(held.mean()), 3),
-        sets={name: round(float(held[names == name].mean()), 3) for name in dict.fromkeys(names.tolist())},
-        width=round(float(np.median((bounds[:, 1] - bounds[:, 0]) / np.maximum(predicted, 1))), 3),
-        images=len(true),
+        spacing=round(float(np.nanquantile([one.spacing for one in lists], RARE)), 2),
+        limits={
+            "brightness": round(float(np.quantile([one.brightness for one in images], RARE)), 2),
+            "sharpness": round(float(np.quantile([one.sharpness for one in images], RARE)), 2),
+            "uncertainty": round(float(np.quantile([relative(one, head) for one in lists], UNSURE)), 3),
+        },
+        uncertainty=head,
+        measured=round(float(np.mean(sum(held.values(), []))), 3),
+        sets={name: round(float(np.mean(inside)), 3) for name, inside in held.items()},
+        width=round(float(np.median(widths)), 3),
+        images=len(lists),
         about=provenance(),
     )
 
 
+def fit_sets(images: Sequence[Measured], head: dict[str, object], coverage: float = COVERAGE) -> dict[str, float]:
+    """The narrowest interval that holds a share of the true counts of every data set.
+
+    Sets of fewer than LEAST_IN_SET images are too few to decide alone, and are put together.
+    """
+    names = [one.name for one in images]
+    groups: dict[str, list[Measured]] = {}
+    for one in images:
+        groups.setdefault(one.name if names.count(one.name) >= LEAST_IN_SET else "others", []).append(one)
+    fitted = []
+    for group in groups.values():
+        errors = [math.copysign(one.error, one.true - one.count) / relative(one, head) for one in group]
+        fitted.append(fit_ratios(errors, coverage))
+    return {**fitted[0], "low": min(one["low"] for one in fitted), "high": max(one["high"] for one in fitted)}
+
+
 def fit_interval(true: ArrayLike, predicted: ArrayLike, coverage: float = COVERAGE) -> dict[str, float]:
     """What `reliability.interval` needs to hold a share of the true counts on images like these.
-
-    The score of an image is the ratio of its true count to its predicted count, with OFFSET added to both. The bounds
-    are conformal quantiles of the scores that leave out (1 - coverage) / 2 at each end, or the extremes if N is small.
 
     Args:
         true: (N,) people, N >= 1.
@@ -140,7 +198,16 @@ def fit_interval(true: ArrayLike, predicted: ArrayLike, coverage: float = COVERA
     Returns:
         coverage, offset, low and high.
     """
-    ratios = np.sort((np.asarray(true, float) + OFFSET) / (np.maximum(predicted, 0.0) + OFFSET))
+    ratios = (np.asarray(true, float) + OFFSET) / (np.maximum(predicted, 0.0) + OFFSET)
+    return fit_ratios(np.log(ratios), coverage)
+
+
+def fit_ratios(errors: ArrayLike, coverage: float) -> dict[str, float]:
+    """`fit_interval` from the logarithms of the ratios, (N,), each divided by the image's uncertainty.
+
+    The bounds are conformal quantiles that leave out (1 - coverage) / 2 at each end, or the extremes if N is small.
+    """
+    ratios = np.exp(np.sort(np.asarray(errors, float)))
     rank = max(int((len(ratios) + 1) * (1 - coverage) / 2 + 1e-9), 1)  # of the bound from its end; 1 is the extreme
     bounds = {"low": min(ratios[rank - 1], 1.0), "high": max(ratios[-rank], 1.0)}  # the count itself is always inside
     return {"coverage": coverage, "offset": OFFSET, **{k: round(float(v), 4) for k, v in bounds.items()}}

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 import threading
@@ -12,7 +13,15 @@ from helpers import tiny_onnx
 
 import headcount
 from headcount.inference import engines
-from headcount.inference.engines import EngineError, ModelMeta, OpenVINOEngine, TorchEngine, base, open_engine
+from headcount.inference.engines import (
+    CALIBRATION,
+    EngineError,
+    ModelMeta,
+    OpenVINOEngine,
+    TorchEngine,
+    base,
+    open_engine,
+)
 from headcount.inference.engines.openvino_engine import choose_precision
 from headcount.io.images import read_image
 from headcount.models import counting_model as models
@@ -25,11 +34,13 @@ ONNX_ENGINES = [name for name, engine in engines.ENGINES.items() if engine.reads
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
-    """A random network with a mask and a positive density, as a checkpoint folder and as an .onnx file."""
+    """A random network with a mask, a positive density and uncertainty, as a checkpoint folder and an .onnx file."""
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("exported")
     model = models.CountingModel(models.ModelConfig(name="random", backbone="multiscale", fusion="feature_zip"))
     serialization.save(model, folder / "best")
+    weights = torch.randn(model.backbone.channels).mul(0.1).tolist()
+    (folder / "best" / CALIBRATION).write_text(json.dumps({"uncertainty": {"weights": weights, "bias": -0.2}}))
     headcount.export(folder / "best", folder / "random.onnx")
     return folder
 

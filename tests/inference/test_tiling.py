@@ -31,8 +31,8 @@ def noise(height, width):
 @pytest.mark.parametrize("max_tile", [5_000, 12_000])
 def test_windows_count_what_the_whole_image_does(folder, height, width, max_tile, blank):
     engine = open_engine(tiny_onnx.network(folder / f"blank{len(blank)}.onnx", blank=blank), precision="fp32")
-    [(density, mask)] = tiling.run(engine, [noise(height, width)])
-    [(cut_density, cut_mask)] = tiling.run(engine, [noise(height, width)], max_tile)
+    [(density, mask, _)] = tiling.run(engine, [noise(height, width)])
+    [(cut_density, cut_mask, _)] = tiling.run(engine, [noise(height, width)], max_tile)
     assert density.shape == mask.shape == (math.ceil(height / 4), math.ceil(width / 4))
     assert cut_density.sum() == pytest.approx(density.sum(), rel=1e-3)
     np.testing.assert_allclose(cut_density, density, rtol=1e-4, atol=1e-5)
@@ -42,7 +42,7 @@ def test_windows_count_what_the_whole_image_does(folder, height, width, max_tile
 def test_windows_without_a_halo_do_not(network):
     """The test above can fail: the halo is what makes windows exact."""
     no_halo = SimpleNamespace(meta=replace(network.meta, halo=0), run=network.run, precision="fp32", name="openvino")
-    [(whole, _)], [(cut, _)] = tiling.run(network, [noise(211, 333)]), tiling.run(no_halo, [noise(211, 333)], 12_000)
+    [(whole, *_)], [(cut, *_)] = tiling.run(network, [noise(211, 333)]), tiling.run(no_halo, [noise(211, 333)], 12_000)
     assert np.abs(cut - whole).max() > 0.01
 
 

@@ -96,7 +96,9 @@ def test_any_fusion_on_any_backbone_takes_odd_sizes(backbone, fusion):
         model = CountingModel(ModelConfig(backbone=backbone, fusion=fusion, width=8))
         h, w = math.ceil(37 / model.stride), math.ceil(53 / model.stride)
         output = model(torch.empty(2, 3, 37, 53), torch.empty(2, h, w))
-        assert all(m.shape == (2, h, w) for m in output if m is not None)
+        *maps, features = output
+        assert all(m.shape == (2, h, w) for m in maps if m is not None)
+        assert features is None or features.shape == (2, model.backbone.channels, h, w)
 
 
 @pytest.mark.parametrize("fusion", FUSIONS)

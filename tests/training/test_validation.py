@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from headcount.datasets import readers
 from headcount.datasets.sample import Sample
 from headcount.inference.counter import Counter
-from headcount.inference.engines import TorchEngine
+from headcount.inference.engines import Maps, TorchEngine
 from headcount.training import validation
 from headcount.training.config import DataConfig, SetConfig, TrainError
 from headcount.training.dataset import loader, make_targets, whole_image
@@ -51,7 +51,7 @@ def test_validation_counts_the_cells_that_the_density_target_may_fill(tmp_path, 
     limited, _ = open_with_roi(tmp_path, roi, config, [(40, 30)])
     target = make_targets(whole_image(limited, config), config, stride, 0)
     h, w = target.density.shape
-    monkeypatch.setattr(validation.tiling, "run", lambda engine, images: [(np.ones((h, w), np.float32), None)])
+    monkeypatch.setattr(validation.tiling, "run", lambda engine, images: [Maps(*np.ones((2, h, w), np.float32))])
     engine = SimpleNamespace(meta=SimpleNamespace(stride=stride))
     assert predict(engine, limited, config) == int((target.density > 0).sum()) == int(target.mask.sum())
     assert 0 < target.mask.sum() < h * w

@@ -15,7 +15,7 @@ from headcount.inference.engines.metadata import EngineError, describe, uncertai
 if TYPE_CHECKING:
     from torch import nn
 
-    from headcount.models.counting_model import CountingModel
+    from headcount.models.counting_model import CountingModel, Output
     from headcount.models.ensemble import Ensemble
     from headcount.models.uncertainty import UncertaintyHead
 
@@ -52,16 +52,26 @@ class TorchEngine:
         return not is_exported(path)
 
     def run(self, images: np.ndarray) -> Maps:
+        return self.maps(self.output(images))
+
+    def output(self, images: np.ndarray) -> Output:
+        """What the network gives for images (N,H,W,3)."""
         torch = self.torch
         image = torch.tensor(images, device=self.device).permute(0, 3, 1, 2)  # (N,3,H,W)
         half = {"fp16": torch.float16, "bf16": torch.bfloat16}.get(self.precision)
         autocast = torch.autocast(self.device, dtype=half, enabled=half is not None)
         with evaluation_mode(self.model), torch.inference_mode(), autocast:
-            output = self.model(image)
-            unsure = None if self.uncertainty is None else self.uncertainty(output.features).float().cpu().numpy()
+            return self.model(image)
+
+    def maps(self, output: Output) -> Maps:
+        """The maps of a network's output, as arrays."""
         density = output.density.float()
-        logits = output.mask_logits
-        mask = torch.ones_like(density) if logits is None else logits.float().sigmoid()
+        logits, features = output.mask_logits, output.features
+        mask = self.torch.ones_like(density) if logits is None else logits.float().sigmoid()
+        unsure = None
+        if self.uncertainty is not None and features is not None:
+            with self.torch.inference_mode():
+                unsure = self.uncertainty(features.float()).cpu().numpy()
         return Maps(density.cpu().numpy(), mask.cpu().numpy(), unsure)
 
 
