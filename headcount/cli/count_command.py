@@ -123,7 +123,7 @@ def count_gathered(gathered: Gathered, options: CountOptions) -> int:
     command.report_files(len(finished))
     if interrupts.signal:
         return 128 + interrupts.signal
-    return 1 if command.failures else 0
+    return 1 if command.failures or (options.strict and command.warned) else 0
 
 
 def copy_finished_rows(rows: RowFile, writer: RowWriter, output_format: str) -> dict[str, Row]:
@@ -162,6 +162,7 @@ class CountCommand:
         name: What the user calls an image, by its path.
         quiet: Show no progress bar.
         failures: Number of inputs and outputs that failed so far.
+        warned: Whether a result had a warning.
         written: Number of rows that this run has written.
         unreadable: How many of them are of images or frames that could not be counted.
         crowded: Names of the regions that were over their maximum in the last image or frame.
@@ -181,6 +182,7 @@ class CountCommand:
     name: Callable[[Path], str]
     quiet: bool
     failures: int = 0
+    warned: bool = False
     written: int = 0
     unreadable: int = 0
     crowded: set[str] = field(default_factory=set)
@@ -276,6 +278,7 @@ class CountCommand:
             self.report_error(result.error if str(result.path) in result.error else f"{name}: {result.error}")
         if result.warning:
             print_message(f"{name}: {result.warning}")
+            self.warned = True
         self.report_crowded_regions(result, name)
         if self.options.plot and result.time is not None and not result.error:
             self.add_to_series(result, result.time, (extra or {}).get("smoothed"))

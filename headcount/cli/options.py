@@ -49,6 +49,7 @@ class CountOptions:
         engine: The runtime that runs the model.
         precision: The precision of the computation. auto is the engine's choice for this processor.
         max_pixels: Refuse larger files, in megapixels, before they are decoded.
+        strict: Exit with code 1 if an image has a warning, such as one that is unlike those that the model knows.
     """
 
     model: Path | None = None
@@ -66,6 +67,7 @@ class CountOptions:
     engine: EngineName = "auto"
     precision: Precision = "auto"
     max_pixels: float = 400
+    strict: Flag = False
 
 
 @cyclopts.Parameter(name="*", group=RAY)

@@ -1,6 +1,7 @@
 """Intervals hold what they promise, and the warning comes where heads are smaller than any the model knows."""
 
 import json
+import math
 import os
 from dataclasses import replace
 
@@ -12,11 +13,27 @@ from helpers import tiny_onnx
 import headcount
 from headcount.cli import main
 from headcount.deployment.onnx_export import export
-from headcount.evaluation.calibration import calibrate, fit_interval, held_by_others
+from headcount.evaluation.calibration import calibrate, fit_interval, fit_sets, held_by_others
+from headcount.evaluation.uncertainty import (
+    OFFSET,
+    Measured,
+    fit,
+    log_error,
+    out_of_sample,
+    read_held_out,
+    relative,
+)
 from headcount.geometry import resize
 from headcount.inference.counter import Counter
 from headcount.inference.engines import CALIBRATION, Maps, ModelMeta, describe
-from headcount.inference.reliability import head_spacing, interval, smaller_than_known
+from headcount.inference.reliability import (
+    UNCERTAINTY,
+    head_spacing,
+    interval,
+    relative_uncertainty,
+    smaller_than_known,
+    unfamiliar,
+)
 from headcount.models.counting_model import CountingModel, ModelConfig
 from headcount.models.serialization import load, save
 
@@ -191,3 +208,98 @@ def test_the_table_and_the_warning_reach_the_user(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert stop.value.code == 0 and "5,529-6,759" in out and max(map(len, out.splitlines())) <= 80
     assert "crowd.png: heads are about 1 pixels apart" in err
+    with pytest.raises(SystemExit) as stop:
+        main.main(["count", str(image), "--model", str(path), "--strict"])
+    assert stop.value.code == 1, "a warning"
+
+
+# Uncertainty
+
+
+def maps(uncertainty, mask=1.0, cells=(30, 40)):
+    return Maps(np.ones(cells, np.float32), np.full(cells, mask, np.float32), np.full(cells, uncertainty, np.float32))
+
+
+def test_the_interval_widens_with_the_uncertainty():
+    ranges = {"coverage": 0.9, "offset": 10.0, "low": 0.8, "high": 1.25}
+    assert relative_uncertainty(maps(math.log(2))) == pytest.approx(2, rel=0.01)
+    low, high = interval(90, ranges, 2.0)
+    assert (low, high) == pytest.approx((100 * 0.8**2 - 10, 100 * 1.25**2 - 10))
+    assert interval(90, ranges) == interval(90, ranges, 1.0) == pytest.approx((70, 115))
+
+
+def test_an_image_without_people_and_a_model_that_does_not_tell_are_typical():
+    assert relative_uncertainty(maps(1.0, mask=0.0)) == 1.0
+    assert relative_uncertainty(Maps(np.ones((3, 4)), np.ones((3, 4)))) == 1.0
+    assert relative_uncertainty(maps(9.0)) == pytest.approx(UNCERTAINTY[1]), "kept within bounds"
+
+
+def test_a_region_has_the_uncertainty_of_its_cells():
+    left = maps(0.0)
+    left.uncertainty[:, 20:] = math.log(2)
+    weights = np.zeros((30, 40))
+    weights[:, 20:] = 1
+    assert relative_uncertainty(left, weights) == pytest.approx(2, rel=0.01)
+    assert relative_uncertainty(left, 1 - weights) == pytest.approx(1)
+
+
+def test_unfamiliar_images_are_named_with_their_reason():
+    meta = ModelMeta("m", 8, 8, 8, limits={"brightness": 20.0, "sharpness": 5.0, "uncertainty": 1.5})
+    photo = np.random.default_rng(0).integers(0, 256, (96, 128, 3), dtype=np.uint8)
+    assert unfamiliar(photo, 1.0, meta) is None
+    assert "unlike the images the model knows" in unfamiliar(photo, 1.6, meta)
+    assert "very dark" in unfamiliar(photo // 16, 1.0, meta)
+    gradient = np.repeat(np.linspace(0, 255, 128).astype(np.uint8)[None, :, None], 96, 0).repeat(3, 2)
+    assert "blurred" in unfamiliar(gradient, 1.0, meta)
+    assert unfamiliar(photo // 16, 9.0, replace(meta, limits={})) is None, "a model that was not calibrated"
+
+
+def measured(n: int, seed: int, name: str = "a", spread: float = 0.1) -> list[Measured]:
+    """Images whose first feature doubles the error each time that it rises by 1; the other 7 say nothing."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(0, 1, (n, 8))
+    errors = rng.normal(0, spread, n) * 2 ** features[:, 0]
+    true = np.exp(rng.uniform(4, 7, n))
+    images = zip(features, true, (true + OFFSET) * np.exp(errors) - OFFSET, strict=True)
+    return [
+        Measured(name, f"{name}{seed}-{i}.jpg", t, c, np.append(f, 1.0), 20.0, 100.0, 50.0, log_error(t, c))
+        for i, (f, t, c) in enumerate(images)
+    ]
+
+
+def test_the_features_that_announce_an_error_are_found():
+    head = fit(measured(1000, 1))
+    fresh = measured(400, 2)
+    found = np.array([relative(one, head) for one in fresh])
+    hard = np.array([one.pooled[0] > 0 for one in fresh])
+    assert found[hard].mean() > 1.5 * found[~hard].mean()
+    assert fit(measured(50, 1)) == {}, "too few images to tell"
+
+
+def test_intervals_hold_in_every_set_not_only_on_average():
+    sets = [*measured(300, 1, "easy", 0.05), *measured(200, 2, "hard", 0.2)]
+    head = fit(sets)
+    calibrated = fit_sets(sets, head)
+    for fresh in (measured(2000, 3, "easy", 0.05), measured(2000, 4, "hard", 0.2)):
+        bounds = [interval(one.count, calibrated, relative(one, head)) for one in fresh]
+        assert np.mean([low <= one.true <= high for one, (low, high) in zip(fresh, bounds, strict=True)]) > 0.86
+
+
+def test_errors_on_learned_images_are_scaled_to_those_on_others():
+    learned, lists = measured(300, 1, spread=0.05), measured(200, 2, spread=0.1)
+    scaled = out_of_sample(learned, lists, {})
+    gap = np.mean([one.error for one in scaled]) / np.mean([one.error for one in learned])
+    assert gap == pytest.approx(np.mean([one.error for one in lists]) / np.mean([one.error for one in learned]))
+    held_out = {one.path: 0.5 for one in [*learned[:10], *lists]}  # networks that learned less, and err by 0.5
+    scaled = out_of_sample(learned, lists, held_out)
+    assert [one.path for one in scaled] == [one.path for one in learned[:10]]
+    assert scaled[0].error == pytest.approx(np.mean([one.error for one in lists]))
+
+
+def test_a_table_of_held_out_counts_is_read(tmp_path):
+    path = tmp_path / "fold1.csv"
+    path.write_text("name,path,true,predicted\na,data/a.jpg,90,40\n")
+    assert read_held_out([path]) == {"data/a.jpg": pytest.approx(math.log(2))}
+    path.write_text("nothing\n1\n")
+    with pytest.raises(ValueError, match=r"fold1.csv: not a table of headcount evaluate --csv"):
+        read_held_out([path])
