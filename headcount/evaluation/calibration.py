@@ -38,6 +38,7 @@ COVERAGE = 0.9
 RARE = 0.01  # share of the images whose head spacing, brightness or sharpness is below what is warned about
 UNSURE = 0.95  # share of the images whose uncertainty is below what is warned about
 PER_SET = 250  # training images that are measured of each set at most
+LEVELS = 0.5, 0.6, 0.7, 0.8, 0.9, 0.95
 LEAST_IN_SET = 20  # images that a set must have to decide the interval, unless no set has as many
 
 
@@ -51,6 +52,7 @@ class Calibration:
         limits: Brightness and sharpness that almost no image was below, and an uncertainty that few were above, as
             `reliability.unfamiliar` takes them.
         uncertainty: The arguments of `models.uncertainty.UncertaintyHead`; empty if it was not fitted.
+        levels: The same interval for other shares of the true counts, by share.
         measured: Share of the images whose true count is in the interval that is fitted to the others.
         sets: The same share for each data set.
         width: Median of (high - low) / count.
@@ -62,6 +64,7 @@ class Calibration:
     spacing: float
     limits: dict[str, float]
     uncertainty: dict[str, object]
+    levels: dict[str, dict[str, float]]
     measured: float
     sets: dict[str, float]
     width: float
@@ -163,6 +166,7 @@ def summarize(lists: Sequence[Measured], learned: Sequence[Measured], held_out: 
             "uncertainty": round(float(np.quantile([relative(one, head) for one in lists], UNSURE)), 3),
         },
         uncertainty=head,
+        levels={f"{level:g}": fit_sets(deciding, head, level) for level in LEVELS},
         measured=round(float(np.mean(sum(held.values(), []))), 3),
         sets={name: round(float(np.mean(inside)), 3) for name, inside in held.items()},
         width=round(float(np.median(widths)), 3),
