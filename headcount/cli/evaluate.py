@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from headcount.cli.app import MODELS, app
-from headcount.cli.messages import check_target, print_message, progress, usage_errors
+from headcount.cli.messages import UsageError, check_target, print_message, progress, usage_errors
 from headcount.cli.options import EngineName, Precision, Repeatable
 
 
@@ -80,21 +80,38 @@ def default_split(data: Path, format: str) -> str:
 
 
 @app.command(group=MODELS)
-def calibrate(run: Path, /, *, data: Path, held_out: Repeatable[Path] = ()) -> int:
-    """Measure the prediction intervals of a trained model.
+def calibrate(
+    run: Path | None = None,
+    /,
+    *,
+    data: Path | None = None,
+    held_out: Repeatable[Path] = (),
+    photos: Path | None = None,
+    model: Path | None = None,
+    out: Path | None = None,
+) -> int:
+    """Measure the prediction intervals of a trained model, or fit them to one place.
 
     The best checkpoint of the run counts the validation images of its recipe and some of those it learned. The result
-    is stored beside the checkpoint; headcount count shows the intervals, and headcount export copies them.
+    is stored beside the checkpoint; headcount count shows the intervals, and headcount export copies them. With
+    --photos, a copy of a model is written whose intervals are fitted to your marked photos.
 
     Args:
         run: The folder of a run.
         data: Folder that contains the data sets of the recipe.
+        photos: Instead of a run: at least ten marked photos of a place, as headcount annotate or convert writes them.
+        model: With --photos, the .onnx file or the name of the bundled model to fit.
+        out: With --photos, the .onnx file to write.
         held_out: A table that headcount evaluate --csv wrote of networks that had not learned the images, as
             cross-validation trains them. Repeat the option for several tables.
     """
     from headcount.evaluation.calibration import calibrate as calibrate_run
     from headcount.evaluation.calibration import recipe_samples
 
+    if photos is not None and out is not None and run is None and data is None:
+        return calibrate_photos(photos, model, out)
+    if run is None or data is None or photos is not None or out is not None:
+        raise UsageError("give a run and --data, or --photos and --out")
     with usage_errors():
         samples = sum(map(len, recipe_samples(run, data)))
     with usage_errors(), progress(samples) as step:
@@ -105,4 +122,27 @@ def calibrate(run: Path, /, *, data: Path, held_out: Repeatable[Path] = ()) -> i
     print("each interval is fitted on the other images")
     print(f"median width: {found.width:.0%} of the count")
     print(f"heads less than {found.spacing:.1f} pixels apart cause a warning")
+    return 0
+
+
+def calibrate_photos(photos: Path, model: Path | None, out: Path) -> int:
+    """Write a copy of a model with intervals that are fitted to the marked photos of one place."""
+    from headcount.datasets.readers import read
+    from headcount.evaluation.calibration import calibrate_place
+    from headcount.inference.counter import load
+    from headcount.inference.pretrained import find_model
+
+    check_target("--out", out)
+    with usage_errors():
+        source = find_model(model)
+        if source.suffix.lower() != ".onnx" or out.suffix.lower() != ".onnx":
+            raise ValueError("--photos fits a copy of an .onnx file; give --model FILE.onnx and --out COPY.onnx")
+        samples = read(photos, "auto", "all")
+        from headcount.deployment.onnx_graph import copy_with_metadata
+
+        found = calibrate_place(load(model), samples)
+        copy_with_metadata(source, out, interval=found.interval)
+    print(f"{out}: intervals from {found.images} photos, made to hold {found.promised:.0%} of the true counts")
+    print(f"{found.measured:.0%} of the photos are in the interval that is fitted to the others")
+    print(f"the model counts {found.bias:.0%} of the people that you marked")
     return 0

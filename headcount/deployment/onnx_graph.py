@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import json
 import logging
 import math
 import warnings
@@ -17,11 +18,13 @@ from torch import Tensor, nn
 
 from headcount._extras import install_hint
 from headcount.inference.engines import CHECKSUM_FIELD, Maps
+from headcount.io.files import atomic_write
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 OPSET = 20
+CHECKSUM_KEY = "sha256"  # of the metadata entry that is CHECKSUM_FIELD
 SMALL = 1024  # values; smaller tensors keep their precision
 
 
@@ -139,7 +142,34 @@ def write_metadata(path: Path, key: str, value: str) -> None:
     path.write_bytes(program.SerializeToString())
 
 
+def copy_with_metadata(source: Path, target: Path, **values: object) -> None:
+    """Write a copy of an exported file that says something else of itself.
+
+    Args:
+        source: The file.
+        target: The copy.
+        values: Fields of ModelMeta that are stored as JSON.
+    """
+    import onnx
+
+    program = onnx.load(source)
+    known = {entry.key for entry in program.metadata_props}
+    kept = [entry for entry in program.metadata_props if entry.key != CHECKSUM_KEY]
+    del program.metadata_props[:]
+    program.metadata_props.extend(kept)
+    for key, value in values.items():
+        if key not in known:
+            program.metadata_props.add(key=key)
+        set_metadata(program, key, json.dumps(value))
+    with atomic_write(target, "wb") as file:
+        file.write(with_checksum(program.SerializeToString()))
+
+
 def append_checksum(path: Path) -> None:
     """Append the checksum that `engines.checksum.verify_checksum` compares."""
-    content = path.read_bytes()
-    path.write_bytes(content + CHECKSUM_FIELD + hashlib.sha256(content).hexdigest().encode())
+    path.write_bytes(with_checksum(path.read_bytes()))
+
+
+def with_checksum(content: bytes) -> bytes:
+    """The content of an .onnx file with its checksum behind it."""
+    return content + CHECKSUM_FIELD + hashlib.sha256(content).hexdigest().encode()

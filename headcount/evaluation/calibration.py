@@ -29,6 +29,7 @@ from headcount.evaluation.uncertainty import (
     read_held_out,
     relative,
 )
+from headcount.inference.counter import Counter
 from headcount.inference.engines import CALIBRATION
 from headcount.inference.reliability import interval
 from headcount.io.files import atomic_write
@@ -39,6 +40,7 @@ RARE = 0.01  # share of the images whose head spacing, brightness or sharpness i
 UNSURE = 0.95  # share of the images whose uncertainty is below what is warned about
 PER_SET = 250  # training images that are measured of each set at most
 LEVELS = 0.5, 0.6, 0.7, 0.8, 0.9, 0.95
+LEAST_PHOTOS = 10  # of a place
 LEAST_IN_SET = 20  # images that a set must have to decide the interval, unless no set has as many
 
 
@@ -173,6 +175,54 @@ def summarize(lists: Sequence[Measured], learned: Sequence[Measured], held_out: 
         images=len(lists),
         about=provenance(),
     )
+
+
+@dataclass(frozen=True)
+class PlaceCalibration:
+    """How far the counts of one place can be trusted.
+
+    Attributes:
+        interval: Parameters of the interval, as `reliability.interval` takes them.
+        promised: The share of the true counts that so few photos can promise to hold, at most COVERAGE.
+        measured: Share of the photos whose true count is in the interval that is fitted to the others.
+        bias: Sum of the counts / sum of the true counts.
+        images: Number of photos.
+    """
+
+    interval: dict[str, float]
+    promised: float
+    measured: float
+    bias: float
+    images: int
+
+
+def calibrate_place(counter: Counter, samples: Sequence[Sample]) -> PlaceCalibration:
+    """Fit the interval to photos of one place. Counts stay as they are.
+
+    A model that always counts too few there gets an interval that lies mostly above its counts.
+
+    Args:
+        counter: counts with the model.
+        samples: annotated photos, which the model has not learned.
+
+    Raises:
+        ValueError: there are fewer than LEAST_PHOTOS, or one cannot be read.
+    """
+    if len(samples) < LEAST_PHOTOS:
+        raise ValueError(f"{len(samples)} marked photos are too few to fit an interval; mark at least {LEAST_PHOTOS}")
+    results = [counter.count(sample.image, sample.roi) for sample in samples]
+    true = np.array([len(sample.points_in_roi) for sample in samples], float)
+    counts = np.array([result.count for result in results])
+    unsure = np.array([result.uncertainty for result in results])
+    errors = np.log((true + OFFSET) / (np.maximum(counts, 0.0) + OFFSET)) / unsure
+    held = []
+    for i in range(len(samples)):
+        low, high = interval(counts[i], fit_ratios(np.delete(errors, i), COVERAGE), unsure[i])
+        held.append(low <= true[i] <= high)
+    promised = min(COVERAGE, (len(samples) - 1) / (len(samples) + 1))
+    ranges = fit_ratios(errors, COVERAGE) | {"coverage": round(promised, 2)}
+    bias = float(counts.sum() / max(true.sum(), 1.0))
+    return PlaceCalibration(ranges, promised, float(np.mean(held)), bias, len(samples))
 
 
 def fit_sets(images: Sequence[Measured], head: dict[str, object], coverage: float = COVERAGE) -> dict[str, float]:

@@ -5,6 +5,7 @@ import math
 import os
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 from helpers import dataset_factory as factory
@@ -125,6 +126,18 @@ def test_a_scale_that_cannot_be(scale):
     with pytest.raises(ValueError, match=r"scale must be between 0.05 and 8, got "):
         Counter(Parts(1, 1)).count(np.zeros((96, 128, 3), np.uint8), scale=scale)
     assert resize(np.zeros((4, 90, 3), np.uint8), 0.05).shape == (1, 22, 3)  # a strip keeps a pixel
+
+
+@pytest.fixture
+def run_command(capsys):
+    """Run the command line: (exit code, stdout, stderr)."""
+
+    def call(*arguments):
+        with pytest.raises(SystemExit) as stop:
+            main.main([str(a) for a in arguments])
+        return stop.value.code, *capsys.readouterr()
+
+    return call
 
 
 @pytest.fixture(scope="module")
@@ -303,3 +316,27 @@ def test_a_table_of_held_out_counts_is_read(tmp_path):
     path.write_text("nothing\n1\n")
     with pytest.raises(ValueError, match=r"fold1.csv: not a table of headcount evaluate --csv"):
         read_held_out([path])
+
+
+# One place
+
+
+def test_a_model_is_fitted_to_a_place_where_it_counts_half(tmp_path, run_command):
+    """A counter of white pixels sees half of the people that are marked, as it might through a window."""
+    model = tiny_onnx.white_pixels(tmp_path / "white.onnx")
+    rows = []
+    for i in range(12):
+        people = 40 + 10 * i
+        cv2.imwrite(str(tmp_path / f"{i}.png"), tiny_onnx.dots(people, 80, 120))
+        rows += [f"{i}.png,{x},{y}" for x, y in np.random.default_rng(i).uniform(0, 80, (2 * people + i % 3, 2))]
+    (tmp_path / "marked.csv").write_text("image,x,y\n" + "\n".join(rows))
+    place = tmp_path / "window.onnx"
+    code, out, _ = run_command("calibrate", "--photos", tmp_path / "marked.csv", "--model", model, "--out", place)
+    assert code == 0 and "12 photos" in out and "counts 50%" in out and "85%" in out
+    result = headcount.load(place).count(tiny_onnx.dots(100, 80, 120))
+    assert result.count == pytest.approx(100, rel=0.01) and result.low <= result.count
+    assert 190 < result.high < 215, "the true count is inside, near the end"
+    few = tmp_path / "few.csv"
+    few.write_text("image,x,y\n0.png,3,3\n1.png,3,3\n")
+    code, _, err = run_command("calibrate", "--photos", few, "--model", model, "--out", place)
+    assert code == 2 and "2 marked photos are too few" in err
