@@ -4,8 +4,8 @@ import globals from "globals";
 export default [
   js.configs.recommended,
   {
-    files: ["src/**", "../headcount/page/static/**"],
     languageOptions: { globals: { ...globals.browser, ...globals.worker } },
+    rules: { "no-unused-vars": ["error", { ignoreRestSiblings: true }] },
   },
   { files: ["*.js"], languageOptions: { globals: globals.node } },
 ];

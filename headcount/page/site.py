@@ -122,7 +122,7 @@ def in_browser(policy: str) -> str:
     """page.html with the engine of the browser and a Content-Security-Policy."""
     page = (STATIC / "page.html").read_text(encoding="utf-8")
     security = f'<meta http-equiv="Content-Security-Policy" content="{policy}" />'
-    return page.replace("<html ", '<html data-engine="browser" ', 1).replace("<head>", f"<head>\n    {security}", 1)
+    return page.replace('data-engine="server"', 'data-engine="browser"', 1).replace("<head>", f"<head>\n    {security}", 1)
 
 
 def manifest() -> bytes:

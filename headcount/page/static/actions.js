@@ -7,14 +7,16 @@ import { deleteDot, openDots, saveDots, travelHistory } from "./dots.js";
 import { countsCsv, dotsCsv, download, resultsJson, rowsCsv, savePng } from "./downloads.js";
 import { baseName } from "./format.js";
 import { openExample, selectNeighbor } from "./items.js";
-import { closeRegion, parseRegions, setRegions } from "./regions.js";
+import { closeRegion, parseRegions, setRegions, undoRegions } from "./regions.js";
 import { render } from "./render.js";
 import { outcome, state } from "./state.js";
+import { t } from "./translation.js";
 import { cancelVideo, startVideo } from "./videos.js";
 import { photoSize, updateCursor, zoomBy } from "./view.js";
 
 export const actions = {
   choose: () => $("files").click(),
+  folder: () => $("folder").click(),
   example: openExample,
   camera: openCamera,
   shoot: takePhoto,
@@ -52,7 +54,7 @@ export const actions = {
     state.items.forEach((item) => {
       if (item.kind !== "video" && item.name !== name) setRegions(item, regions);
     });
-    announce("These regions now apply to all photos");
+    announce(t("These regions now apply to all photos"));
   },
   saveregions: () =>
     download("regions.json", JSON.stringify({ regions: state.selected.regions }, null, 1), "application/json"),
@@ -71,7 +73,7 @@ export const actions = {
     state.corners = null;
     render();
   },
-  undo: () => travelHistory("past", "future"),
+  undo: () => (state.mode === "region" ? undoRegions() : travelHistory("past", "future")),
   redo: () => travelHistory("future", "past"),
   deletedot: () => deleteDot(state.dot),
   save: () => saveDots(),

@@ -2,13 +2,14 @@
 
 import { $ } from "./dom.js";
 import { addFiles } from "./items.js";
+import { t } from "./translation.js";
 
 export async function openCamera() {
   $("cameratrouble").hidden = true;
   $("shoot").disabled = true;
   $("cameradialog").showModal();
   try {
-    if (!navigator.mediaDevices) throw new Error("browsers allow the camera only on https pages and on localhost");
+    if (!navigator.mediaDevices) throw new Error(t("browsers allow the camera only on https pages and on localhost"));
     const stream = await navigator.mediaDevices.getUserMedia({
       video: { facingMode: "environment", width: { ideal: 1920 } },
     });
@@ -17,7 +18,9 @@ export async function openCamera() {
     $("shoot").disabled = false;
   } catch (error) {
     $("cameratrouble").hidden = false;
-    $("cameratrouble").textContent = `No camera: ${error.message}`;
+    $("cameratrouble").textContent = t("No camera: {reason}", {
+      reason: error.message,
+    });
   }
 }
 
@@ -30,7 +33,10 @@ $("cameradialog").onclose = () => {
 
 export function takePhoto() {
   const video = $("camera"),
-    sheet = Object.assign(document.createElement("canvas"), { width: video.videoWidth, height: video.videoHeight });
+    sheet = Object.assign(document.createElement("canvas"), {
+      width: video.videoWidth,
+      height: video.videoHeight,
+    });
   sheet.getContext("2d").drawImage(video, 0, 0);
   $("cameradialog").close();
   sheet.toBlob(

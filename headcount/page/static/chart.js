@@ -2,6 +2,7 @@
 
 import { $, svgElement } from "./dom.js";
 import { formatClock, formatCount, formatPeople, formatTick, round } from "./format.js";
+import { t } from "./translation.js";
 import { chooseRow, shownRow } from "./videos.js";
 
 export const CHART = { height: 240, left: 46, right: 12, top: 12, bottom: 28 };
@@ -14,7 +15,7 @@ export function chartElement(item) {
     tabindex: 0,
     role: "slider",
     id: "plot",
-    "aria-label": "Frame shown",
+    "aria-label": t("Frame shown"),
     "aria-valuemin": 0,
     "aria-valuemax": item.job.rows.length - 1,
     "aria-valuenow": item.job.rows.indexOf(shownRow(item)),
@@ -47,7 +48,13 @@ function chartScale(rows, width) {
 function axes({ width, end, ceiling, countStep, timeStep, x, y }) {
   const nodes = [];
   for (let count = 0; count <= ceiling + countStep / 2; count += countStep) {
-    const line = { class: "axis", x1: CHART.left, x2: width - CHART.right, y1: y(count), y2: y(count) };
+    const line = {
+      class: "axis",
+      x1: CHART.left,
+      x2: width - CHART.right,
+      y1: y(count),
+      y2: y(count),
+    };
     const place = { x: CHART.left - 8, y: y(count) + 4, "text-anchor": "end" };
     nodes.push(svgElement("line", line), svgElement("text", place, formatTick(count, countStep)));
   }
@@ -62,7 +69,10 @@ function axes({ width, end, ceiling, countStep, timeStep, x, y }) {
 function curves(rows, { x, y }) {
   const path = (points) => points.map(([time, count]) => `${x(time).toFixed(1)} ${y(count).toFixed(1)}`).join("L");
   const curve = (name, value) =>
-    svgElement("path", { class: name, d: `M${path(rows.map((row) => [row.time, value(row)]))}` });
+    svgElement("path", {
+      class: name,
+      d: `M${path(rows.map((row) => [row.time, value(row)]))}`,
+    });
   const regions = (rows[0].regions ?? []).map((_, i) => curve("region", (row) => row.regions[i].count));
   const nodes = [...regions, curve("line", (row) => row.count)];
   if (rows.some((row) => row.low === null)) return nodes;
@@ -71,7 +81,13 @@ function curves(rows, { x, y }) {
 }
 
 function mark(row, { x, y }) {
-  const rule = { class: "rule", x1: x(row.time), x2: x(row.time), y1: CHART.top, y2: CHART.height - CHART.bottom };
+  const rule = {
+    class: "rule",
+    x1: x(row.time),
+    x2: x(row.time),
+    y1: CHART.top,
+    y2: CHART.height - CHART.bottom,
+  };
   return [svgElement("line", rule), svgElement("circle", { cx: x(row.time), cy: y(row.count), r: 5 })];
 }
 
@@ -96,7 +112,12 @@ function listen(chart, item, scale) {
   chart.onkeydown = (event) => {
     const at = rows.indexOf(shownRow(item)),
       last = rows.length - 1;
-    const chosen = { ArrowLeft: at - 1, ArrowRight: at + 1, Home: 0, End: last }[event.key];
+    const chosen = {
+      ArrowLeft: at - 1,
+      ArrowRight: at + 1,
+      Home: 0,
+      End: last,
+    }[event.key];
     if (chosen === undefined) return;
     event.preventDefault();
     chooseRow(item, Math.min(Math.max(chosen, 0), last));

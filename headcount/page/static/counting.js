@@ -1,12 +1,14 @@
 // The queue of photos to count.
 
 import { announce } from "./dom.js";
+import { countItem } from "./engine.js";
 import { formatPeople, megabytes } from "./format.js";
 import { loadFile, loadLayers } from "./items.js";
 import { makeThumb } from "./media.js";
 import { render } from "./render.js";
-import { Failure, failedWith, request } from "./server.js";
+import { Failure, failedWith } from "./server.js";
 import { state } from "./state.js";
+import { t } from "./translation.js";
 
 const MAX_IN_FLIGHT = 2; // photos in progress: one is being counted, one is being sent
 
@@ -37,11 +39,15 @@ async function countPhoto(item) {
     await loadFile(item);
     checkSize(item.file, state.facts.limits.body);
     if (!item.thumb) await makeThumb(item);
-    item.result = await requestCount(item, model, "overlay=true", regions);
+    item.result = await requestCount(item, model, { overlay: true }, regions);
     Object.assign(item, { counted: regions, error: "", state: "done" });
     announce(`${item.name}: ${formatPeople(item.result.count)}`);
   } catch (error) {
-    Object.assign(item, { ...failedWith(error), state: "failed", result: null });
+    Object.assign(item, {
+      ...failedWith(error),
+      state: "failed",
+      result: null,
+    });
   }
   const outdated = item.regions !== regions || state.model !== model; // they changed meanwhile
   if (outdated) item.state = "waiting";
@@ -51,29 +57,23 @@ async function countPhoto(item) {
   }
 }
 
-export function requestCount(item, model, query, regions = []) {
+export function requestCount(item, model, wanted, regions = []) {
   const say = (note) => {
     item.note = note;
     render();
   };
-  return request(`/v1/count?${query}&model=${encodeURIComponent(model)}`, {
-    method: "POST",
-    body: requestBody(item, regions),
-    signal: item.stop.signal,
-    say,
-  });
-}
-
-export function requestBody(item, regions) {
-  const body = new FormData();
-  if (regions.length) body.append("regions", JSON.stringify({ regions }));
-  body.append("file", item.file, item.name);
-  return body;
+  return countItem(item, model, wanted, regions, say);
 }
 
 export function checkSize(file, limit) {
   if (file.size > limit)
-    throw new Failure(`${megabytes(file.size)} MB; this server's limit is ${megabytes(limit)} MB`, true);
+    throw new Failure(
+      t("{size} MB; this server's limit is {limit} MB", {
+        size: megabytes(file.size),
+        limit: megabytes(limit),
+      }),
+      true,
+    );
 }
 
 /** Count an item again after its regions or the model changed. */
@@ -88,7 +88,7 @@ export async function compareModels(item) {
   if (!name || !item.result || item.other?.model === name) return;
   item.other = { model: name, result: null };
   try {
-    const result = await requestCount(item, name, "overlay=true");
+    const result = await requestCount(item, name, { overlay: true });
     if (item.other?.model !== name) return;
     item.other.result = result;
   } catch (error) {

@@ -2,13 +2,14 @@
 
 import { requestCount } from "./counting.js";
 import { announce, stage } from "./dom.js";
-import { round } from "./format.js";
+import { formatDots, round } from "./format.js";
 import { loadFile } from "./items.js";
 import { requestDraw } from "./painting.js";
 import { HIT_RADIUS } from "./pointer.js";
 import { render } from "./render.js";
 import { failedWith, request, urlPath } from "./server.js";
 import { state } from "./state.js";
+import { t } from "./translation.js";
 import { currentView, distance, panBy, toScreen } from "./view.js";
 
 export async function openDots(item) {
@@ -19,8 +20,10 @@ export async function openDots(item) {
     await loadFile(item);
     const told =
       item.kind === "project"
-        ? await request(`/v1/project/points/${urlPath(item.name)}`, { signal: item.stop.signal })
-        : await requestCount(item, state.model, "points=true");
+        ? await request(`/v1/project/points/${urlPath(item.name)}`, {
+            signal: item.stop.signal,
+          })
+        : await requestCount(item, state.model, { points: true });
     const [width, height] = [told.width, told.height],
       points = told.points;
     item.dots = {
@@ -32,7 +35,7 @@ export async function openDots(item) {
       kept: points,
       estimate: told.saved ? null : points.length,
     };
-    announce(`${points.length} dots`);
+    announce(formatDots(points.length));
   } catch (error) {
     Object.assign(item, failedWith(error));
   }
@@ -75,7 +78,7 @@ export function addDot(point) {
     return render();
   }
   state.dot = points.length;
-  editDots([...points, clampPoint(point)], `Dot added, ${points.length + 1} dots`);
+  editDots([...points, clampPoint(point)], t("Dot added, {dots}", { dots: formatDots(points.length + 1) }));
 }
 
 export function moveDot(i, point) {
@@ -92,7 +95,7 @@ export function deleteDot(i) {
   state.dot = -1;
   editDots(
     dots.points.filter((_, j) => j !== i),
-    `Dot deleted, ${dots.points.length - 1} dots`,
+    t("Dot deleted, {dots}", { dots: formatDots(dots.points.length - 1) }),
   );
 }
 
@@ -102,20 +105,26 @@ export function nudgeDot(dx, dy) {
     moved = clampPoint([x + dx, y + dy]);
   editDots(
     state.selected.dots.points.map((one, j) => (j === i ? moved : one)),
-    `Dot at ${moved.map(Math.round).join(", ")}`,
+    t("Dot at {place}", { place: moved.map(Math.round).join(", ") }),
     i,
   );
 }
 
 export function stepDot(by) {
   const count = state.selected.dots.points.length;
-  if (!count) return announce("No dots");
+  if (!count) return announce(t("No dots"));
   state.dot = state.dot < 0 ? (by > 0 ? 0 : count - 1) : (state.dot + by + count) % count;
   const point = state.selected.dots.points[state.dot],
     [x, y] = toScreen(point);
   if (state.view && (x < 20 || y < 20 || x > stage.clientWidth - 20 || y > stage.clientHeight - 20))
     panBy(stage.clientWidth / 2 - x, stage.clientHeight / 2 - y);
-  announce(`Dot ${state.dot + 1} of ${count}, at ${point.map(Math.round).join(", ")}`);
+  announce(
+    t("Dot {number} of {count}, at {place}", {
+      number: state.dot + 1,
+      count,
+      place: point.map(Math.round).join(", "),
+    }),
+  );
   render();
 }
 
@@ -126,7 +135,11 @@ export function travelHistory(from, to) {
   dots[to].push(dots.points);
   Object.assign(dots, { points: dots[from].pop(), nudge: -1 });
   state.dot = -1;
-  announce(`${from === "past" ? "Undone" : "Redone"}, ${dots.points.length} dots`);
+  announce(
+    t(from === "past" ? "Undone, {dots}" : "Redone, {dots}", {
+      dots: formatDots(dots.points.length),
+    }),
+  );
   render();
 }
 
@@ -136,10 +149,13 @@ export async function saveDots(item = state.selected) {
   item.saving = true;
   render();
   try {
-    await request(`/v1/project/points/${urlPath(item.name)}`, { method: "PUT", json: { points } });
+    await request(`/v1/project/points/${urlPath(item.name)}`, {
+      method: "PUT",
+      json: { points },
+    });
     Object.assign(item, { marked: points.length, error: "" });
     item.dots.kept = points;
-    announce(`Saved, ${progressText()}`);
+    announce(t("Saved, {progress}", { progress: progressText() }));
   } catch (error) {
     Object.assign(item, failedWith(error));
     announce(error.message);
@@ -150,5 +166,8 @@ export async function saveDots(item = state.selected) {
 
 export const progressText = () => {
   const photos = state.items.filter((item) => item.kind === "project");
-  return `${photos.filter((item) => item.marked !== null).length} of ${photos.length} saved`;
+  return t("{saved} of {total} saved", {
+    saved: photos.filter((item) => item.marked !== null).length,
+    total: photos.length,
+  });
 };

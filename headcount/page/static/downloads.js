@@ -1,7 +1,7 @@
 // Files that the page saves.
 
 import { element } from "./dom.js";
-import { baseName } from "./format.js";
+import { baseName, round } from "./format.js";
 import { paint, paintLabel } from "./painting.js";
 import { headline } from "./panel.js";
 import { state } from "./state.js";
@@ -25,7 +25,14 @@ const toCsv = (columns, rows) =>
     .join("\r\n") + "\r\n";
 
 const regionCells = (row) =>
-  Object.fromEntries((row?.regions ?? []).map((region) => [`region: ${region.name}`, region.count]));
+  Object.fromEntries(
+    (row?.regions ?? []).flatMap((region) => [
+      [`region: ${region.name}`, region.count],
+      ...(region.per_square_metre == null
+        ? []
+        : [[`region per m2: ${region.name}`, round(region.per_square_metre, 4)]]),
+    ]),
+  );
 
 const columnNames = (first, rows) => [...new Set([...first, ...rows.flatMap(Object.keys)])];
 
@@ -34,11 +41,13 @@ export function countsCsv() {
     .filter((item) => item.result || item.error)
     .map((item) => {
       const { count, low, high, width, height, seconds, model, warning } = item.result ?? {};
+      const truth = state.items.some((one) => one.truth !== null) ? { "true count": item.truth ?? "" } : {};
       return {
         file: item.name,
         count,
         low,
         high,
+        ...truth,
         width,
         height,
         seconds,
@@ -86,6 +95,7 @@ export function resultsJson() {
         file: item.name,
         ...result,
         drawn: item.regions,
+        true_count: item.truth ?? undefined,
         dots: item.dots?.points,
         error: item.error || undefined,
       };
@@ -97,12 +107,21 @@ export function savePng(item) {
   const [width, height] = photoSize(),
     scale = Math.min(1, 4096 / Math.max(width, height)),
     sheet = document.createElement("canvas");
-  Object.assign(sheet, { width: Math.round(width * scale), height: Math.round(height * scale) });
+  Object.assign(sheet, {
+    width: Math.round(width * scale),
+    height: Math.round(height * scale),
+  });
   const context = sheet.getContext("2d"),
     unit = Math.max(0.5, Math.min(sheet.width, sheet.height) / 700),
-    told = headline(item),
-    pointer = state.pointer;
-  paint(context, item, { scale, x: 0, y: 0, width: sheet.width, height: sheet.height, unit });
+    told = headline(item);
+  paint(context, item, {
+    scale,
+    x: 0,
+    y: 0,
+    width: sheet.width,
+    height: sheet.height,
+    unit,
+  });
   if (told.big) {
     const text = `${told.big} ${told.unit}`;
     context.font = `600 ${26 * unit}px system-ui, sans-serif`;

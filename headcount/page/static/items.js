@@ -3,11 +3,13 @@
 import { compareModels, countWaiting } from "./counting.js";
 import { $, announce } from "./dom.js";
 import { openDots } from "./dots.js";
+import { fetchExample, inBrowser } from "./engine.js";
 import { loadImage, loadVideo, makeThumb, releaseVideo } from "./media.js";
 import { loadRegions } from "./regions.js";
 import { render } from "./render.js";
 import { failedWith, request, urlPath } from "./server.js";
 import { newItem, state, unsaved } from "./state.js";
+import { t } from "./translation.js";
 import { cancelVideo } from "./videos.js";
 
 const VIDEO_NAME = /\.(mp4|m4v|mov|webm|mkv|avi|ts|mpe?g|flv|wmv)$/i;
@@ -21,8 +23,14 @@ export function addFiles(files) {
       continue;
     }
     const video = file.type.startsWith("video/") || VIDEO_NAME.test(file.name);
-    const item = newItem(video ? "video" : "photo", file.name || "pasted.png", file);
-    if (!video) item.state = "waiting";
+    const item = newItem(video && !inBrowser ? "video" : "photo", file.name || "pasted.png", file);
+    if (video && inBrowser)
+      Object.assign(item, {
+        state: "failed",
+        permanent: true,
+        error: t("videos are counted by headcount count and headcount serve"),
+      });
+    else if (!video) item.state = "waiting";
     added.push(item);
   }
   state.items.push(...added);
@@ -32,9 +40,33 @@ export function addFiles(files) {
   countWaiting();
 }
 
+/** Whether a file of a folder is one that can be counted. */
+export const isMedia = (name) =>
+  /\.(jpe?g|jfif|png|webp|bmp|tiff?|gif|avif|hei[cf])$/i.test(name) || VIDEO_NAME.test(name);
+
+/** Add what was dropped; folders are searched. */
+export async function addDropped(data) {
+  const entries = [...data.items].map((item) => item.webkitGetAsEntry?.());
+  if (!entries.some((entry) => entry?.isDirectory)) return addFiles([...data.files]);
+  addFiles((await Promise.all(entries.filter(Boolean).map(filesIn))).flat());
+}
+
+async function filesIn(entry) {
+  if (entry.isFile) {
+    const file = await new Promise((done, fail) => entry.file(done, fail));
+    return isMedia(entry.name) ? [file] : [];
+  }
+  const reader = entry.createReader(),
+    found = [];
+  for (let some; (some = await new Promise((done, fail) => reader.readEntries(done, fail))).length;)
+    found.push(...some);
+  const inner = await Promise.all(found.map(filesIn));
+  return inner.flat().sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+}
+
 export async function openExample() {
   try {
-    addFiles([new File([await request("/v1/example", { blob: true })], "example.jpg", { type: "image/jpeg" })]);
+    addFiles([new File([await fetchExample()], "example.jpg", { type: "image/jpeg" })]);
   } catch (error) {
     announce(error.message, true);
   }
@@ -42,12 +74,21 @@ export async function openExample() {
 
 /** Fetch a photo of the project when it is first needed. */
 export async function loadFile(item) {
-  item.file ??= await request(`/v1/project/photos/${urlPath(item.name)}`, { blob: true, signal: item.stop.signal });
+  item.file ??= await request(`/v1/project/photos/${urlPath(item.name)}`, {
+    blob: true,
+    signal: item.stop.signal,
+  });
 }
 
 export async function selectItem(item) {
   if (state.images.photo?.videoWidth) releaseVideo(state.images.photo);
-  Object.assign(state, { selected: item, images: {}, view: null, corners: null, dot: -1 });
+  Object.assign(state, {
+    selected: item,
+    images: {},
+    view: null,
+    corners: null,
+    dot: -1,
+  });
   if (item?.kind === "project" && state.mode === "view" && item.state === "idle") setMode("correct");
   if (item?.kind === "video" && state.mode === "correct") setMode("view");
   render();
@@ -70,7 +111,12 @@ export async function selectItem(item) {
 export async function loadLayers(item) {
   const layers = { ...item.result?.overlay, peak: null },
     others = item.other?.result?.overlay ?? {};
-  const sources = { density: layers.density, mask: layers.mask, otherDensity: others.density, otherMask: others.mask };
+  const sources = {
+    density: layers.density,
+    mask: layers.mask,
+    otherDensity: others.density,
+    otherMask: others.mask,
+  };
   const images = await Promise.all(Object.values(sources).map((source) => source && loadImage(source)));
   if (state.selected === item)
     Object.keys(sources).forEach((name, i) => {
@@ -80,7 +126,15 @@ export async function loadLayers(item) {
 }
 
 export function removeItem(item) {
-  if (unsaved(item) && !confirm(`The dots of ${item.name} are not saved. Remove it anyway?`)) return;
+  if (
+    unsaved(item) &&
+    !confirm(
+      t("The dots of {name} are not saved. Remove it anyway?", {
+        name: item.name,
+      }),
+    )
+  )
+    return;
   item.stop.abort();
   if (item.job && ["waiting", "running"].includes(item.job.state)) cancelVideo(item);
   const at = state.items.indexOf(item);

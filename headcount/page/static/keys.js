@@ -29,7 +29,12 @@ const REGION_KEYS = {
   },
 };
 
-const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
+const ARROWS = {
+  ArrowLeft: [-1, 0],
+  ArrowRight: [1, 0],
+  ArrowUp: [0, -1],
+  ArrowDown: [0, 1],
+};
 
 document.onkeydown = (event) => {
   const { key, shiftKey } = event,
@@ -48,8 +53,13 @@ document.onkeydown = (event) => {
 };
 
 function commandKey(key, shift, typing) {
+  if (state.mode === "region" && !typing) return { z: actions.undo }[key];
   if (state.mode !== "correct" || typing) return null;
-  return { z: shift ? actions.redo : actions.undo, y: actions.redo, s: actions.save }[key];
+  return {
+    z: shift ? actions.redo : actions.undo,
+    y: actions.redo,
+    s: actions.save,
+  }[key];
 }
 
 function plainKey(key, shift, focused) {

@@ -23,7 +23,12 @@ export async function loadImage(source) {
 export function loadVideo(file) {
   const video = document.createElement("video"),
     url = URL.createObjectURL(file);
-  Object.assign(video, { muted: true, playsInline: true, preload: "auto", src: url });
+  Object.assign(video, {
+    muted: true,
+    playsInline: true,
+    preload: "auto",
+    src: url,
+  });
   video.onseeked = () => {
     requestDraw();
     seekFrame(state.selected);
@@ -47,7 +52,10 @@ export async function makeThumb(item, image) {
   if (!image) return;
   const [width, height] = sizeOf(image),
     scale = Math.max(112 / width, 84 / height);
-  item.thumb = Object.assign(document.createElement("canvas"), { width: 112, height: 84 });
+  item.thumb = Object.assign(document.createElement("canvas"), {
+    width: 112,
+    height: 84,
+  });
   item.thumb
     .getContext("2d")
     .drawImage(image, 56 - (width * scale) / 2, 42 - (height * scale) / 2, width * scale, height * scale);

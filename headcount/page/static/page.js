@@ -2,12 +2,14 @@
 
 import { compareModels, recount } from "./counting.js";
 import { $, element, replaceChildren, showBanner, stage } from "./dom.js";
-import { addFiles, selectItem, setMode } from "./items.js";
+import { inBrowser, openEngine } from "./engine.js";
+import { addDropped, addFiles, isMedia, selectItem, setMode } from "./items.js";
 import { requestDraw } from "./painting.js";
 import { renderChart } from "./panel.js";
 import { render } from "./render.js";
-import { request, waitUntilOnline } from "./server.js";
+import { request } from "./server.js";
 import { atRisk, newItem, state } from "./state.js";
+import { LANGUAGES, preferredLanguage, t, translateMessage, translatePage } from "./translation.js";
 import "./pointer.js";
 import "./keys.js";
 import "./actions.js";
@@ -49,9 +51,14 @@ $("model").onchange = (event) => {
   }
 };
 
-$("files").onchange = (event) => {
-  addFiles([...event.target.files]);
+$("files").onchange = $("folder").onchange = (event) => {
+  addFiles([...event.target.files].filter(({ name, webkitRelativePath: path }) => !path || isMedia(name)));
   event.target.value = "";
+};
+
+$("truth").oninput = (event) => {
+  state.selected.truth = event.target.value === "" ? null : event.target.valueAsNumber;
+  render();
 };
 
 document.onpaste = (event) => {
@@ -70,7 +77,7 @@ document.ondragleave = (event) => {
 document.ondrop = (event) => {
   event.preventDefault();
   document.body.classList.remove("dropping");
-  if (state.facts) addFiles([...event.dataTransfer.files]);
+  if (state.facts) addDropped(event.dataTransfer);
 };
 
 window.onbeforeunload = (event) => {
@@ -94,17 +101,41 @@ $("theme").onclick = () => {
   setTheme();
 };
 
+function setLanguage(language) {
+  translatePage(language);
+  replaceChildren(
+    $("language"),
+    ...Object.entries(LANGUAGES).map(([value, name]) =>
+      element("option", { value, selected: value === language, lang: value }, name),
+    ),
+  );
+  $("loadingtext").textContent = t(inBrowser ? "Loading the model" : "Connecting to the server");
+}
+
+$("language").onchange = (event) => {
+  localStorage.setItem("language", event.target.value);
+  setLanguage(event.target.value);
+  render();
+};
+
 $("keys").onclick = () => $("keysdialog").showModal();
 
 async function openProject() {
   state.project = await request("/v1/project");
-  state.items = state.project.photos.map(({ name, points }) => ({ ...newItem("project", name, null), marked: points }));
+  state.items = state.project.photos.map(({ name, points }) => ({
+    ...newItem("project", name, null),
+    marked: points,
+  }));
   selectItem(state.items.find((item) => item.marked === null) ?? state.items[0]);
 }
 
 async function start() {
   setTheme();
-  const facts = await request("/v1/models");
+  setLanguage(preferredLanguage());
+  if (inBrowser) $("files").accept = "image/*,.json";
+  const facts = await openEngine((text) => {
+    $("loadingtext").textContent = text;
+  });
   Object.assign(state, { facts, model: facts.default });
   $("modelbox").hidden = facts.models.length < 2;
   replaceChildren(
@@ -114,8 +145,13 @@ async function start() {
   if (facts.project) await openProject();
   if (state.early.length) addFiles(state.early.splice(0));
   render();
-  // This notices early that the server is gone.
-  setInterval(() => document.hidden || fetch("/healthz").catch(waitUntilOnline), 5000);
 }
 
-start().catch((error) => showBanner(error.message));
+start().catch((error) => {
+  $("loading").hidden = true;
+  showBanner(
+    t("The page cannot start: {reason}", {
+      reason: translateMessage(error.message),
+    }),
+  );
+});

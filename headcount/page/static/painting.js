@@ -5,6 +5,7 @@ import { stage } from "./dom.js";
 import { formatCount } from "./format.js";
 import { regionCount } from "./regions.js";
 import { state } from "./state.js";
+import { t } from "./translation.js";
 import { currentView, photoSize, toScreen } from "./view.js";
 
 let drawRequest = 0;
@@ -23,7 +24,12 @@ export function drawNow() {
   stage.height = Math.round(stage.clientHeight * ratio);
   if (!photoSize() || !stage.clientWidth) return;
   context.scale(ratio, ratio);
-  paint(context, state.selected, { ...currentView(), width: stage.clientWidth, height: stage.clientHeight, unit: 1 });
+  paint(context, state.selected, {
+    ...currentView(),
+    width: stage.clientWidth,
+    height: stage.clientHeight,
+    unit: 1,
+  });
   if (state.mode === "correct" && state.typed && document.activeElement === stage) drawCross(context);
 }
 
@@ -76,7 +82,7 @@ function paintRegions(context, item, at, width, height) {
     const [x, y] = toScreen(centerOf(corners), at);
     paintLabel(
       context,
-      told ? `${region.name}  ${formatCount(told.count)}${told.over ? ", too many" : ""}` : region.name,
+      told ? `${region.name}  ${formatCount(told.count)}${told.over ? `, ${t("too many")}` : ""}` : region.name,
       x,
       y,
       at.unit,
@@ -112,7 +118,11 @@ export function paintLabel(context, text, x, y, unit, big = 13) {
   context.beginPath();
   context.roundRect(x - wide / 2, y - tall / 2, wide, tall, 6 * unit);
   context.fill();
-  Object.assign(context, { fillStyle: "#fff", textBaseline: "middle", textAlign: "center" });
+  Object.assign(context, {
+    fillStyle: "#fff",
+    textBaseline: "middle",
+    textAlign: "center",
+  });
   context.fillText(text, x, y + unit);
 }
 
@@ -131,7 +141,11 @@ function paintDots(context, dots, at) {
 function paintDisc(context, [x, y], radius, unit, color) {
   context.beginPath();
   context.arc(x, y, radius * unit, 0, 7);
-  Object.assign(context, { fillStyle: color, strokeStyle: "#14181e", lineWidth: 1.5 * unit });
+  Object.assign(context, {
+    fillStyle: color,
+    strokeStyle: "#14181e",
+    lineWidth: 1.5 * unit,
+  });
   context.fill();
   context.stroke();
 }

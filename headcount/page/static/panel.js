@@ -3,10 +3,11 @@
 import { chartElement, rowText } from "./chart.js";
 import { $, element, icon, replaceChildren, spinner } from "./dom.js";
 import { progressText } from "./dots.js";
-import { formatCount, round } from "./format.js";
+import { formatCount, formatFrames, formatPeople, round } from "./format.js";
 import { changeRegion, formatRegion, regionCount, setRegions } from "./regions.js";
 import { busyText, statusText } from "./render.js";
 import { state, unsaved } from "./state.js";
+import { language, t, translateMessage } from "./translation.js";
 import { seekFrame, shownRow } from "./videos.js";
 
 export function renderNumber(item) {
@@ -20,19 +21,22 @@ export function renderNumber(item) {
   $("facts").textContent = told.facts ?? "";
   const warning = state.mode !== "correct" && item.result?.warning;
   $("warning").hidden = !warning;
-  $("warning").textContent = warning || "";
+  $("warning").textContent = translateMessage(warning || "");
   $("trouble").hidden = !item.error;
-  $("trouble").textContent = item.error;
+  $("trouble").textContent = translateMessage(item.error);
+  renderTruth(item);
   $("again").hidden = !item.error || item.permanent || item.kind === "video";
   const layer = state.mode !== "correct" && item.result?.overlay && state.layer !== "none";
   $("legend").hidden = !layer;
   if (!layer) return;
   $("ramp").className = state.layer;
-  $("least").textContent = state.layer === "mask" ? "no people" : "0";
+  $("least").textContent = state.layer === "mask" ? t("no people") : "0";
   $("peak").textContent =
     state.layer === "mask"
-      ? "people"
-      : `${Number(item.result.overlay.peak.toPrecision(2))} people per 100 × 100 pixels`;
+      ? t("people")
+      : t("{count} people per 100 × 100 pixels", {
+          count: Number(item.result.overlay.peak.toPrecision(2)),
+        });
 }
 
 /** The big number and the texts around it. */
@@ -43,22 +47,42 @@ export function headline(item) {
       ? videoHeadline(item, job.rows)
       : {
           big: "",
-          unit: item.error ? "Not counted" : item.state === "counting" ? "Counting" : "Not counted yet",
+          unit: t(item.error ? "Not counted" : item.state === "counting" ? "Counting" : "Not counted yet"),
           busy: item.state === "counting",
         };
   if (state.mode === "correct")
     return dots
       ? {
-          big: dots.points.length.toLocaleString("en"),
-          unit: dots.points.length === 1 ? "dot" : "dots",
-          interval: dots.estimate === null ? "" : `The model found ${dots.estimate.toLocaleString("en")}.`,
+          big: formatCount(dots.points.length),
+          unit: t(dots.points.length === 1 ? "dot" : "dots"),
+          interval:
+            dots.estimate === null
+              ? ""
+              : t("The model found {count}.", {
+                  count: formatCount(dots.estimate),
+                }),
         }
-      : { big: "", unit: busyText(item) || "No dots", busy: Boolean(busyText(item)) };
-  if (!result) return { big: "", unit: busyText(item) || "Not counted", busy: Boolean(busyText(item)) };
+      : {
+          big: "",
+          unit: busyText(item) || t("No dots"),
+          busy: Boolean(busyText(item)),
+        };
+  if (!result)
+    return {
+      big: "",
+      unit: busyText(item) || t("Not counted"),
+      busy: Boolean(busyText(item)),
+    };
   return {
     big: formatCount(result.count),
-    unit: Math.round(result.count) === 1 ? "person" : "people",
-    interval: result.low === null ? "" : `Likely ${formatCount(result.low)} to ${formatCount(result.high)}.`,
+    unit: t(Math.round(result.count) === 1 ? "person" : "people"),
+    interval:
+      result.low === null
+        ? ""
+        : t("Likely {low} to {high}.", {
+            low: formatCount(result.low),
+            high: formatCount(result.high),
+          }),
     facts: `${result.width} × ${result.height}, ${result.seconds.toFixed(2)} s, ${result.model}`,
   };
 }
@@ -69,9 +93,13 @@ function videoHeadline(item, rows) {
   const top = rows.reduce((best, one) => (one.count > best.count ? one : best));
   return {
     big: formatCount(row.count),
-    unit: `${Math.round(row.count) === 1 ? "person" : "people"} at ${round(row.time, 2)} s`,
-    interval: `Mean ${formatCount(mean)}; maximum ${formatCount(top.count)} at ${round(top.time, 2)} s.`,
-    facts: `${rows.length} frames, ${item.job.model ?? state.model}`,
+    unit: t(Math.round(row.count) === 1 ? "person at {time} s" : "people at {time} s", { time: round(row.time, 2) }),
+    interval: t("Mean {mean}; maximum {most} at {time} s.", {
+      mean: formatCount(mean),
+      most: formatCount(top.count),
+      time: round(top.time, 2),
+    }),
+    facts: `${formatFrames(rows.length)}, ${item.job.model ?? state.model}`,
   };
 }
 
@@ -81,7 +109,7 @@ export function renderCompare(item) {
   replaceChildren(
     $("other"),
     ...["", ...others].map((name) =>
-      element("option", { value: name, selected: name === state.other }, name || "none"),
+      element("option", { value: name, selected: name === state.other }, name || t("none")),
     ),
   );
   const second = item.other,
@@ -113,6 +141,7 @@ export function renderRegions(item) {
   $("regions").hidden = state.mode !== "region" && !(item.regions.length && state.mode === "view");
   $("regionshelp").hidden = state.mode !== "region";
   $("regiontable").hidden = $("regiontools").hidden = !item.regions.length;
+  $("undoregions").hidden = state.mode !== "region" || !item.earlier.length;
   if ($("regions").hidden) return;
   replaceChildren($("regiontable").tBodies[0], ...item.regions.map((region, i) => regionRow(item, region, i)));
   const lines = item.regions.map(formatRegion).join("\n");
@@ -120,6 +149,30 @@ export function renderRegions(item) {
     $("corners").value = lines;
     $("corners").dataset.shown = lines + item.id;
   }
+}
+
+const positive = (value) => (value > 0 ? value : undefined);
+
+/** The count beside the true number. */
+function renderTruth(item) {
+  const { truth, result } = item,
+    counted = result && state.mode === "view" && item.kind !== "video";
+  $("truthbox").hidden = !counted;
+  $("truthdifference").hidden = !counted || truth === null;
+  if (document.activeElement !== $("truth")) $("truth").value = truth ?? "";
+  if ($("truthdifference").hidden) return;
+  const difference = Math.round(result.count - truth),
+    signed = difference.toLocaleString(language(), {
+      signDisplay: "exceptZero",
+    }),
+    share = truth ? Math.abs((100 * (result.count - truth)) / truth).toFixed(0) : null;
+  $("truthdifference").textContent =
+    share === null
+      ? formatPeople(result.count)
+      : t("{difference} people, {percent} % off", {
+          difference: signed,
+          percent: share,
+        });
 }
 
 function regionRow(item, region, i) {
@@ -134,7 +187,7 @@ function regionRow(item, region, i) {
         id: `name${i}`,
         value: region.name,
         maxLength: 60,
-        "aria-label": `Name of region ${i + 1}`,
+        "aria-label": t("Name of region {number}", { number: i + 1 }),
         onchange: (event) => changeRegion(item, i, { name: event.target.value }),
       }),
     ),
@@ -142,7 +195,14 @@ function regionRow(item, region, i) {
       "td",
       { className: `right number ${told?.over ? "bad" : ""}` },
       told ? element("b", {}, formatCount(told.count)) : item.kind === "video" ? "" : "…",
-      told?.over ? element("span", { className: "small" }, "too many") : "",
+      told?.over ? element("span", { className: "small" }, t("too many")) : "",
+      told?.per_square_metre != null
+        ? element(
+            "span",
+            { className: "small soft unbroken" },
+            t("{count} per m²", { count: told.per_square_metre.toFixed(2) }),
+          )
+        : "",
     ),
     element(
       "td",
@@ -152,9 +212,25 @@ function regionRow(item, region, i) {
         type: "number",
         min: 1,
         value: region.max ?? "",
-        "aria-label": `Maximum number of people in ${region.name}`,
-        onchange: (event) =>
-          changeRegion(item, i, { max: event.target.valueAsNumber > 0 ? event.target.valueAsNumber : undefined }),
+        "aria-label": t("Maximum number of people in {name}", {
+          name: region.name,
+        }),
+        onchange: (event) => changeRegion(item, i, { max: positive(event.target.valueAsNumber) }),
+      }),
+    ),
+    element(
+      "td",
+      {},
+      element("input", {
+        id: `area${i}`,
+        type: "number",
+        min: 0,
+        step: "any",
+        value: region.area ?? "",
+        "aria-label": t("Area of {name} in square meters", {
+          name: region.name,
+        }),
+        onchange: (event) => changeRegion(item, i, { area: positive(event.target.valueAsNumber) }),
       }),
     ),
     element(
@@ -164,7 +240,7 @@ function regionRow(item, region, i) {
         "button",
         {
           className: "plain",
-          "aria-label": `Delete ${region.name}`,
+          "aria-label": t("Delete {name}", { name: region.name }),
           onclick: () =>
             setRegions(
               item,
@@ -187,19 +263,22 @@ export function renderDots(item) {
   $("redo").disabled = !dots?.future.length;
   $("deletedot").disabled = !dots?.points[state.dot];
   $("save").disabled = !dots || item.saving;
-  $("save").textContent = item.saving ? "Saving" : unsaved(item) || item.marked === null ? "Save" : "Saved";
+  $("save").textContent = t(item.saving ? "Saving" : unsaved(item) || item.marked === null ? "Save" : "Saved");
   const point = dots?.points[state.dot];
   $("dotstate").textContent = point
-    ? `Dot ${state.dot + 1} at ${point.map((value) => Math.round(value)).join(", ")}`
+    ? t("Dot {number} at {place}", {
+        number: state.dot + 1,
+        place: point.map(Math.round).join(", "),
+      })
     : project
       ? `${progressText()}. ${savedText(item)}`
-      : "Put a dot on each head, then save the dots as CSV.";
+      : t("Put a dot on each head, then save the dots as CSV.");
 }
 
 function savedText(item) {
-  if (unsaved(item)) return "This photo has unsaved changes.";
-  if (item.marked !== null) return "This photo is saved.";
-  return "These dots are the model's estimate; correct them, then save.";
+  if (unsaved(item)) return t("This photo has unsaved changes.");
+  if (item.marked !== null) return t("This photo is saved.");
+  return t("These dots are the model's estimate; correct them, then save.");
 }
 
 export function renderVideo(item) {
@@ -212,9 +291,9 @@ export function renderVideo(item) {
   if (item.job?.progress != null) $("progress").value = item.job.progress;
   else $("progress").removeAttribute("value");
   $("videostate").textContent =
-    item.job || running ? statusText(item) : "To count only part of the frame, draw regions first.";
+    item.job || running ? statusText(item) : t("To count only part of the frame, draw regions first.");
   $("startvideo").hidden = running || item.permanent;
-  $("startvideo").textContent = item.job ? "Count again" : "Count this video";
+  $("startvideo").textContent = t(item.job ? "Count again" : "Count this video");
   $("stopvideo").hidden = !running || !item.job;
   if ($("countovertime").hidden) return;
   renderChart(item);
@@ -226,14 +305,14 @@ export function renderChart(item) {
     regions = rows[0].regions ?? [];
   replaceChildren($("chart"), chartElement(item));
   $("readout").textContent = rowText(shownRow(item));
-  const head = ["Seconds", "People", ...regions.map((region) => region.name)];
+  const head = [t("Seconds"), t("People"), ...regions.map((region) => region.name)];
   if ($("rows").open)
     replaceChildren(
       $("rows").lastElementChild,
       element(
         "table",
         {},
-        element("caption", { className: "visually-hidden" }, `People in ${item.name} over time`),
+        element("caption", { className: "visually-hidden" }, t("People in {name} over time", { name: item.name })),
         element("thead", {}, element("tr", {}, ...head.map((text) => element("th", { scope: "col" }, text)))),
         element(
           "tbody",

@@ -6,6 +6,7 @@ import { requestDraw } from "./painting.js";
 import { addCorner, closeRegion } from "./regions.js";
 import { render } from "./render.js";
 import { state } from "./state.js";
+import { t } from "./translation.js";
 import { distance, panBy, photoSize, toPhoto, updateCursor, zoomBy } from "./view.js";
 
 export const HIT_RADIUS = { mouse: 10, pen: 14, touch: 22 }; // how near to a dot a click selects it, screen pixels
@@ -133,5 +134,5 @@ function endDrag() {
   if (gesture?.kind !== "dot" || !gesture.moved || !dots) return;
   const moved = dots.points;
   dots.points = gesture.before;
-  editDots(moved, "Dot moved");
+  editDots(moved, t("Dot moved"));
 }

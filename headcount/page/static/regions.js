@@ -7,6 +7,7 @@ import { setMode } from "./items.js";
 import { render } from "./render.js";
 import { Failure } from "./server.js";
 import { state } from "./state.js";
+import { t } from "./translation.js";
 import { distance, photoSize, toPhoto, toScreen } from "./view.js";
 
 export function addCorner(here, reach) {
@@ -14,7 +15,7 @@ export function addCorner(here, reach) {
     [x, y] = toPhoto(here);
   if (state.corners?.length > 2 && distance(here, toScreen(state.corners[0])) < reach) return closeRegion();
   state.corners = [...(state.corners ?? []), [Math.min(Math.max(x, 0), width), Math.min(Math.max(y, 0), height)]];
-  announce(`Corner ${state.corners.length}`);
+  announce(t("Corner {number}", { number: state.corners.length }));
   render();
 }
 
@@ -22,20 +23,27 @@ export function closeRegion() {
   const [width, height] = photoSize(),
     item = state.selected;
   const corners = state.corners.filter((corner, i, all) => !i || distance(toScreen(corner), toScreen(all[i - 1])) > 3);
-  if (corners.length < 3) return announce("A region needs at least three corners");
+  if (corners.length < 3) return announce(t("A region needs at least three corners"));
   state.corners = null;
   const polygon = corners.map(([x, y]) => [round(x / width, 5), round(y / height, 5)]);
-  setRegions(item, [...item.regions, { name: freeName(item.regions, "Region"), polygon, units: "fractions" }]);
+  setRegions(item, [...item.regions, { name: freeName(item.regions, t("Region")), polygon, units: "fractions" }]);
 }
 
 function freeName(regions, stem) {
   for (let i = 1; ; i++) if (!regions.some((region) => region.name === `${stem} ${i}`)) return `${stem} ${i}`;
 }
 
-export function setRegions(item, regions) {
-  Object.assign(item, { regions, permanent: false }); // the regions may have been the fault
+export function setRegions(item, regions, earlier = [...item.earlier, item.regions]) {
+  Object.assign(item, { regions, earlier, permanent: false }); // the regions may have been the fault
   recount(item);
   render();
+}
+
+export function undoRegions() {
+  const { earlier } = state.selected;
+  if (!earlier.length) return;
+  setRegions(state.selected, earlier.at(-1), earlier.slice(0, -1));
+  announce(t("Undone"));
 }
 
 export function changeRegion(item, i, change) {
@@ -70,20 +78,24 @@ export function parseRegions(text, old) {
         polygon.length > 2 &&
         polygon.every((corner) => corner.length === 2 && corner.every((value) => value >= 0 && value <= 1));
       if (at < 1 || !good)
-        throw new Failure(`"${line.slice(0, 40)}": write name: x,y x,y x,y with numbers from 0 to 1`);
-      return { name, polygon, units: "fractions", ...keepMax(old, name) };
+        throw new Failure(
+          t('"{line}": write name: x,y x,y x,y with numbers from 0 to 1', {
+            line: line.slice(0, 40),
+          }),
+        );
+      return { name, polygon, units: "fractions", ...keepNumbers(old, name) };
     });
 }
 
-const keepMax = (old, name) => {
-  const max = old.find((region) => region.name === name)?.max;
-  return max ? { max } : {};
+const keepNumbers = (old, name) => {
+  const { max, area } = old.find((region) => region.name === name) ?? {};
+  return { ...(max ? { max } : {}), ...(area ? { area } : {}) };
 };
 
 export async function loadRegions(file) {
   const item = state.selected;
   try {
-    if (!item) throw new Error("add a photo first");
+    if (!item) throw new Error(t("add a photo first"));
     const found = JSON.parse(await file.text()).regions,
       [width, height] = photoSize();
     setRegions(
@@ -101,6 +113,12 @@ export async function loadRegions(file) {
     );
     setMode("region");
   } catch (error) {
-    announce(`${file.name}: no usable regions: ${error.message}`, true);
+    announce(
+      t("{name}: no usable regions: {reason}", {
+        name: file.name,
+        reason: error.message,
+      }),
+      true,
+    );
   }
 }

@@ -3,10 +3,11 @@
 import { batch, pendingCount } from "./counting.js";
 import { $, element, icon, replaceChildren, spinner, stage } from "./dom.js";
 import { progressText } from "./dots.js";
-import { formatCount, formatDuration, formatPeople } from "./format.js";
+import { formatCount, formatDots, formatDuration, formatFrames, formatPeople, formatPhotos } from "./format.js";
 import { removeItem, selectItem } from "./items.js";
 import { renderCompare, renderDots, renderNumber, renderRegions, renderVideo } from "./panel.js";
 import { state, unsaved } from "./state.js";
+import { t, translateMessage } from "./translation.js";
 import { photoSize, updateCursor } from "./view.js";
 
 let renderRequest = 0;
@@ -44,9 +45,9 @@ function renderNow() {
     unseen = state.images.photo === null && !photoSize() && !item.error;
   $("busy").hidden = !busy && !unseen;
   if (busy) replaceChildren($("busy"), spinner(), busy);
-  else if (unseen) replaceChildren($("busy"), "This browser cannot show this file. headcount can still count it.");
+  else if (unseen) replaceChildren($("busy"), t("This browser cannot show this file. headcount can still count it."));
   stage.setAttribute("aria-label", `${item.name}, ${statusText(item)}`);
-  $("hint").textContent = HINTS[state.mode];
+  $("hint").textContent = t(HINTS[state.mode]);
   updateCursor();
 }
 
@@ -54,31 +55,29 @@ const HINTS = {
   view: "Scroll or pinch to zoom, drag to move, double-click to fit.",
   region: "Click corners; double-click or press Enter to close. Drag to move the photo.",
   correct:
-    "Click to add, drag to move, right-click to delete. " +
-    "N and P step through the dots, arrow keys move one, A adds one in the center.",
+    "Click to add, drag to move, right-click to delete. N and P step through the dots, arrow keys move one, A adds one in the center.",
 };
 
 /** What is being done with a photo now; empty if nothing. */
 export function busyText(item) {
-  if (item.opening) return "Finding heads";
-  return { waiting: "Waiting", counting: item.note || "Counting" }[item.state] ?? "";
+  if (item.opening) return t("Finding heads");
+  return { waiting: t("Waiting"), counting: item.note || t("Counting") }[item.state] ?? "";
 }
 
 export function statusText(item) {
   if (item.note) return item.note;
-  if (item.state === "waiting") return "waiting";
-  if (item.state === "counting") return item.kind === "video" ? jobText(item.job) : "counting";
-  if (item.error) return item.error;
-  if (unsaved(item)) return item.kind === "project" ? "not saved" : `${item.dots.points.length} dots`;
-  if (item.marked !== null) return `${item.marked} saved`;
-  if (item.kind === "video") return item.job ? jobText(item.job) : "video, not counted yet";
-  return item.result ? formatCount(item.result.count) : "not saved yet";
+  if (item.state === "waiting") return t("waiting");
+  if (item.state === "counting") return item.kind === "video" ? jobText(item.job) : t("counting");
+  if (item.error) return translateMessage(item.error);
+  if (unsaved(item)) return item.kind === "project" ? t("not saved") : formatDots(item.dots.points.length);
+  if (item.marked !== null) return t("{count} saved", { count: item.marked });
+  if (item.kind === "video") return item.job ? jobText(item.job) : t("video, not counted yet");
+  return item.result ? formatCount(item.result.count) : t("not saved yet");
 }
 
 function jobText(job) {
-  if (!job) return "sending";
-  const frames = `${job.rows.length} ${job.rows.length === 1 ? "frame" : "frames"}`;
-  return `${job.state === "running" ? "counting" : job.state}, ${frames}`;
+  if (!job) return t("sending");
+  return `${t(job.state === "running" ? "counting" : job.state)}, ${formatFrames(job.rows.length)}`;
 }
 
 function renderList() {
@@ -88,8 +87,11 @@ function renderList() {
   $("total").textContent = state.project
     ? progressText()
     : (counted.length
-        ? `${formatPeople(total)} in ${counted.length} ${counted.length === 1 ? "photo" : "photos"}`
-        : "Photos") + (failed ? `; ${failed} not counted` : "");
+        ? t("{people} in {photos}", {
+            people: formatPeople(total),
+            photos: formatPhotos(counted.length),
+          })
+        : t("Photos")) + (failed ? t("; {count} not counted", { count: failed }) : "");
   renderOverall();
   $("list").classList.toggle("folder", Boolean(state.project));
   $("adders").hidden = Boolean(state.project);
@@ -106,7 +108,8 @@ function renderOverall() {
   const seconds = ((performance.now() - batch.startedAt) / 1000 / ended) * left;
   Object.assign($("overallbar"), { max: left + ended, value: ended });
   $("overalltext").textContent =
-    `${ended} of ${left + ended} photos${ended > 1 ? `, about ${formatDuration(seconds)} left` : ""}`;
+    t("{ended} of {total} photos", { ended, total: left + ended }) +
+    (ended > 1 ? t(", about {time} left", { time: formatDuration(seconds) }) : "");
 }
 
 function listRow(item) {
@@ -127,7 +130,7 @@ function listRow(item) {
     {
       className: "pick",
       id: `pick${item.id}`,
-      title: failed ? item.error : item.name,
+      title: failed ? status : item.name,
       "aria-current": item === state.selected ? "true" : null,
       onclick: () => selectItem(item),
     },
@@ -152,14 +155,16 @@ function listRow(item) {
           {
             className: "plain remove",
             id: `remove${item.id}`,
-            "aria-label": `Remove ${item.name}`,
+            "aria-label": t("Remove {name}", { name: item.name }),
             onclick: () => removeItem(item),
           },
           icon("close"),
         );
   return element(
     "li",
-    { className: `${item === state.selected ? "chosen" : ""} ${failed ? "failed" : ""}` },
+    {
+      className: `${item === state.selected ? "chosen" : ""} ${failed ? "failed" : ""}`,
+    },
     pick,
     away,
   );

@@ -1,6 +1,7 @@
 // Requests to the server.
 
 import { $, showBanner } from "./dom.js";
+import { t } from "./translation.js";
 
 /** An error whose message is one line for the user. `permanent`: the same request would fail again. */
 export class Failure extends Error {
@@ -12,7 +13,10 @@ export class Failure extends Error {
 
 const PERMANENT = [400, 413, 415, 422]; // HTTP statuses of requests that can never succeed
 
-export const failedWith = (error) => ({ error: error.message, permanent: Boolean(error.permanent) });
+export const failedWith = (error) => ({
+  error: error.message,
+  permanent: Boolean(error.permanent),
+});
 
 export const sleep = (ms, signal) =>
   new Promise((done, fail) => {
@@ -21,7 +25,7 @@ export const sleep = (ms, signal) =>
       "abort",
       () => {
         clearTimeout(timer);
-        fail(new Failure("cancelled"));
+        fail(new Failure(t("cancelled")));
       },
       { once: true },
     );
@@ -36,13 +40,18 @@ export async function request(path, { method = "GET", body, json, signal, blob, 
     if (json) headers["Content-Type"] = "application/json";
     let answer, said;
     try {
-      answer = await fetch(path, { method, headers, signal, body: json ? JSON.stringify(json) : body });
+      answer = await fetch(path, {
+        method,
+        headers,
+        signal,
+        body: json ? JSON.stringify(json) : body,
+      });
       said = await (blob && answer.ok ? answer.blob() : answer.json().catch(() => ({})));
-    } catch (error) {
-      if (signal?.aborted) throw new Failure("cancelled");
+    } catch {
+      if (signal?.aborted) throw new Failure(t("cancelled"));
       await waitUntilOnline();
       // The server is reachable, but not for this request.
-      if (++broken === 3) throw new Failure("the connection failed during the upload");
+      if (++broken === 3) throw new Failure(t("the connection failed during the upload"));
       continue;
     }
     if (answer.ok) return said;
@@ -50,7 +59,10 @@ export async function request(path, { method = "GET", body, json, signal, blob, 
     else if (answer.status === 503) await waitToRetry(+answer.headers.get("Retry-After") || 2, signal, say);
     else
       throw new Failure(
-        said.error || `the server responded with status ${answer.status}`,
+        said.error ||
+          t("the server responded with status {status}", {
+            status: answer.status,
+          }),
         PERMANENT.includes(answer.status),
       );
   }
@@ -58,7 +70,7 @@ export async function request(path, { method = "GET", body, json, signal, blob, 
 
 async function waitToRetry(seconds, signal, say) {
   for (let left = seconds; left > 0; left--) {
-    say(`busy, retrying in ${left} s`);
+    say(t("busy, retrying in {count} s", { count: left }));
     await sleep(1000, signal);
   }
   say("");
@@ -71,7 +83,7 @@ export function waitUntilOnline() {
     for (let wait = 200; ; wait = 2000) {
       const answer = await fetch("/healthz").catch(() => null);
       if (answer?.ok) break;
-      showBanner("The server does not respond. Retrying; nothing on this page is lost.");
+      showBanner(t("The server does not respond. Retrying; nothing on this page is lost."));
       await sleep(wait);
     }
     showBanner("");

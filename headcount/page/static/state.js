@@ -39,7 +39,9 @@ export function newItem(kind, name, file) {
     kept: null, // the result or the rows that were last downloaded
     counted: null, // the regions of the result
     other: null,
+    truth: null, // people who were really there, if the user knows
     regions: [],
+    earlier: [], // regions before each change
     dots: null,
     marked: null,
     thumb: null,

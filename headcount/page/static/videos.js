@@ -1,14 +1,24 @@
 // Counting videos, which are jobs of the server.
 
-import { checkSize, requestBody } from "./counting.js";
+import { checkSize } from "./counting.js";
 import { $, announce } from "./dom.js";
+import { formatFrames } from "./format.js";
 import { renderChart, renderNumber } from "./panel.js";
+import { requestBody } from "./remote.js";
 import { render } from "./render.js";
 import { failedWith, request, sleep } from "./server.js";
 import { state } from "./state.js";
+import { t } from "./translation.js";
 
 export async function startVideo(item) {
-  Object.assign(item, { state: "counting", error: "", note: "sending", job: null, every: $("every").value, row: -1 });
+  Object.assign(item, {
+    state: "counting",
+    error: "",
+    note: t("sending"),
+    job: null,
+    every: $("every").value,
+    row: -1,
+  });
   render();
   const say = (note) => {
     item.note = note;
@@ -16,7 +26,10 @@ export async function startVideo(item) {
   };
   try {
     checkSize(item.file, state.facts.limits.video);
-    const query = new URLSearchParams({ model: state.model, every: item.every });
+    const query = new URLSearchParams({
+      model: state.model,
+      every: item.every,
+    });
     const job = await request(`/v1/video?${query}`, {
       method: "POST",
       body: requestBody(item, item.regions),
@@ -34,15 +47,26 @@ export async function startVideo(item) {
 
 async function followJob(item, job) {
   for (let wait = 250; item.job === job; wait = Math.min(wait * 1.3, 1500)) {
-    const told = await request(`/v1/jobs/${job.id}?since=${job.rows.length}`, { signal: item.stop.signal });
+    const told = await request(`/v1/jobs/${job.id}?since=${job.rows.length}`, {
+      signal: item.stop.signal,
+    });
     Object.assign(job, told, { rows: [...job.rows, ...told.rows] });
     render();
     if (!["waiting", "running"].includes(job.state)) break;
     await sleep(wait, item.stop.signal);
   }
   if (item.job !== job) return;
-  Object.assign(item, { state: job.state === "failed" ? "failed" : "done", error: job.error ?? "" });
-  announce(`${item.name}: ${job.state}, ${job.rows.length} frames counted`);
+  Object.assign(item, {
+    state: job.state === "failed" ? "failed" : "done",
+    error: job.error ?? "",
+  });
+  announce(
+    t("{name}: {state}, {frames} counted", {
+      name: item.name,
+      state: t(job.state),
+      frames: formatFrames(job.rows.length),
+    }),
+  );
 }
 
 export async function cancelVideo(item) {

@@ -21,7 +21,11 @@ function fittedView() {
   const wide = stage.clientWidth - 2 * margin,
     tall = stage.clientHeight - 2 * margin - buttons;
   const scale = Math.min(wide / width, tall / height);
-  return { scale, x: margin + (wide - width * scale) / 2, y: margin + (tall - height * scale) / 2 };
+  return {
+    scale,
+    x: margin + (wide - width * scale) / 2,
+    y: margin + (tall - height * scale) / 2,
+  };
 }
 
 export const currentView = () => state.view ?? fittedView();
@@ -36,7 +40,14 @@ export function zoomBy(factor, center = [stage.clientWidth / 2, stage.clientHeig
     least = fittedView().scale,
     scale = Math.min(Math.max(old.scale * factor, least), Math.max(40, least));
   const [x, y] = toPhoto(center, old);
-  state.view = scale <= least ? null : clampView({ scale, x: center[0] - x * scale, y: center[1] - y * scale });
+  state.view =
+    scale <= least
+      ? null
+      : clampView({
+          scale,
+          x: center[0] - x * scale,
+          y: center[1] - y * scale,
+        });
   updateCursor();
 }
 
@@ -50,7 +61,11 @@ export function panBy(dx, dy) {
 function clampView(at) {
   const [width, height] = photoSize(),
     room = (length, start, side) => Math.min(side / 2, Math.max(side / 2 - length * at.scale, start));
-  return { ...at, x: room(width, at.x, stage.clientWidth), y: room(height, at.y, stage.clientHeight) };
+  return {
+    ...at,
+    x: room(width, at.x, stage.clientWidth),
+    y: room(height, at.y, stage.clientHeight),
+  };
 }
 
 export function updateCursor() {
