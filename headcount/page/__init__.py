@@ -14,6 +14,4 @@ BUILT = Path(__file__).parent / "built"
 
 __all__ = ["BUILT", "STATIC", "write_file", "write_site"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__, {"write_file": "headcount.page.site", "write_site": "headcount.page.site"}
-)
+__getattr__, __dir__ = lazy_names(__name__, {"write_file": "headcount.page.site", "write_site": "headcount.page.site"})

@@ -74,9 +74,7 @@ def write_file(path: Path, model: str | Path | None = None) -> None:
     script = (BUILT / "page.js").read_text(encoding="utf-8").replace("</script", "<\\/script")
     files = {**assets(model), "worker.js": (BUILT / "worker.js").read_bytes()}
     files["runtime.wasm.gz"] = (BUILT / "runtime.wasm.gz").read_bytes()
-    policy = POLICY.format(
-        code=hash_source(script), style=hash_source(style), own="", connect="'none'", manifest=""
-    )
+    policy = POLICY.format(code=hash_source(script), style=hash_source(style), own="", connect="'none'", manifest="")
     page = in_browser(policy)
     page = page.replace(STYLE, f"<style>{style}</style>").replace(SCRIPT, "")
     data = "\n".join(
@@ -122,7 +120,8 @@ def in_browser(policy: str) -> str:
     """page.html with the engine of the browser and a Content-Security-Policy."""
     page = (STATIC / "page.html").read_text(encoding="utf-8")
     security = f'<meta http-equiv="Content-Security-Policy" content="{policy}" />'
-    return page.replace('data-engine="server"', 'data-engine="browser"', 1).replace("<head>", f"<head>\n    {security}", 1)
+    page = page.replace('data-engine="server"', 'data-engine="browser"', 1)
+    return page.replace("<head>", f"<head>\n    {security}", 1)
 
 
 def manifest() -> bytes:

@@ -36,15 +36,39 @@ export async function decode(file) {
  * @param {Blob} file
  */
 export async function firstOfSeveral(file) {
-  if (!("ImageDecoder" in globalThis) || !["image/gif", "image/png", "image/webp", "image/avif"].includes(file.type))
-    return null;
-  const decoder = new ImageDecoder({ data: await file.arrayBuffer(), type: file.type });
-  try {
-    await decoder.completed;
-    return (decoder.tracks.selectedTrack?.frameCount ?? 1) > 1 ? SEVERAL : null;
-  } catch {
-    return null; // what follows the first image may be damaged
-  } finally {
-    decoder.close();
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  return holdsSeveral(bytes) ? SEVERAL : null;
+}
+
+/**
+ * Whether a file is an animation: browsers read their own formats only, so these are all.
+ * @param {Uint8Array} bytes
+ */
+function holdsSeveral(bytes) {
+  /** @type {(at: number, length?: number) => string} */
+  const text = (at, length = 4) => String.fromCharCode(...bytes.subarray(at, at + length));
+  const view = new DataView(bytes.buffer);
+  if (text(0, 3) === "GIF") return framesOfGif(bytes) > 1;
+  if (text(0) === "RIFF" && text(12) === "VP8X") return (bytes[20] & 2) > 0;
+  if (text(4) === "ftyp") return text(8) === "avis";
+  if (text(1, 3) !== "PNG") return false;
+  for (let at = 8; at + 12 <= bytes.length && text(at + 4) !== "IDAT"; at += 12 + view.getUint32(at))
+    if (text(at + 4) === "acTL") return view.getUint32(at + 8) > 1;
+  return false;
+}
+
+/** @param {Uint8Array} bytes */
+function framesOfGif(bytes) {
+  /** The bytes of a color table. @param {number} flags */
+  const table = (flags) => (flags & 128 ? 3 << ((flags & 7) + 1) : 0);
+  let at = 13 + table(bytes[10]),
+    frames = 0;
+  while (at < bytes.length && bytes[at] !== 0x3b) {
+    const image = bytes[at] === 0x2c;
+    frames += Number(image);
+    at += image ? 11 + table(bytes[at + 9]) : 2;
+    while (bytes[at]) at += bytes[at] + 1; // sub-blocks, which end with an empty one
+    at++;
   }
+  return frames;
 }
