@@ -22,7 +22,7 @@ const here = { "import.meta.url": "self.location.href" };
 await build({
   ...shared,
   entryPoints: ["src/worker.js"],
-  format: "esm",
+  format: "iife", // browsers start no worker that is a module from a page on a disk
   define: here,
   banner: { js: `${banner.js}\n// Contains ONNX Runtime Web, (c) Microsoft Corporation, MIT License.` },
   outfile: `${out}/worker.js`,

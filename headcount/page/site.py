@@ -27,7 +27,7 @@ STYLE = '<link rel="stylesheet" href="/static/page.css" />'
 SCRIPT = '<script type="module" src="/static/page.js"></script>'
 POLICY = (
     "default-src 'none'; script-src {code} 'wasm-unsafe-eval'; style-src {style}; img-src {own}blob: data:; "
-    "media-src blob:; connect-src {connect}; worker-src blob:; {manifest}base-uri 'none'; form-action 'none'"
+    "media-src blob:; connect-src {connect}; worker-src {own}blob:; {manifest}base-uri 'none'; form-action 'none'"
 )
 
 

@@ -13,7 +13,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 if CHROMIUM is None:
     pytest.skip("testing the page needs chromium on PATH", allow_module_level=True)
 
-PATIENCE = 120_000  # milliseconds; the machine may be busy, and a browser counts on one thread
+PATIENCE = 30_000  # milliseconds; the machine may be busy, and a browser counts on one thread
 
 
 @contextlib.contextmanager

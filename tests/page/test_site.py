@@ -55,11 +55,13 @@ def visit(browser):
         page = context.new_page()
         page.set_default_timeout(PATIENCE)
         page.on("pageerror", lambda error: wrong.append(str(error)))
-        page.on("console", lambda said: said.type == "error" and wrong.append(said.text))
+        page.on(
+            "console", lambda said: said.type == "error" and "example.com" not in said.text and wrong.append(said.text)
+        )
         context.on("request", lambda sent: foreign(sent.url, address) and wrong.append(sent.url))
         page.goto(address)
         ready(page, address)
-        context.on("request", lambda sent: sent.url.startswith(("blob:", "data:")) or wrong.append(sent.url))
+        context.on("response", lambda got: got.from_service_worker or local(got.url) or wrong.append(got.url))
         return page
 
     yield visit
@@ -68,8 +70,12 @@ def visit(browser):
     assert not wrong
 
 
+def local(url):
+    return url.startswith(("blob:", "data:"))
+
+
 def foreign(url, address):
-    return not url.startswith((address, "blob:", "data:"))
+    return not local(url) and not url.startswith(address)
 
 
 def ready(page, address):
@@ -128,7 +134,6 @@ def test_the_policy_of_the_site_stops_every_connection_elsewhere(address, site, 
         policy = page.locator("meta[http-equiv=Content-Security-Policy]").get_attribute("content")
         assert "default-src 'none'" in policy and "unsafe-inline" not in policy and "'unsafe-eval'" not in policy
         assert page.evaluate("fetch('https://example.com').then(() => 'sent', () => 'refused')") == "refused"
-        page.context.pages[0].evaluate("0")  # the console's message about it arrives
     assert "connect-src 'none'" in policy
 
 
@@ -176,20 +181,20 @@ def test_what_cannot_be_counted_says_why_and_the_rest_goes_on(address, visit):
     assert "kein Bild, das dieser Browser lesen kann" in states[0] and "headcount serve" in states[1]
 
 
-def test_a_photo_of_24_megapixels_and_50_small_ones_fit_a_tab(address, visit, counter):
+def test_a_photo_of_24_megapixels_and_many_small_ones_fit_a_tab(address, visit):
     page = visit(address)
     large = np.full((4000, 6000, 3), 90, np.uint8)
     choose(page, {**png(large, "large.jpg"), "buffer": cv2.imencode(".jpg", large)[1].tobytes()})
     expect(page.locator("#facts")).to_contain_text("6000 × 4000")
     assert tab_bytes(page) < MAX_TAB
-    images = [render(i, 5, 64, 48).image for i in range(50)]
-    choose(page, *(png(image, f"{i}.png") for i, image in enumerate(images[:10])))
-    expect(page.locator("#total")).to_contain_text("in 11 photos")
+    images = [render(i, 5, 64, 64).image for i in range(20)]
+    choose(page, *(png(image, f"{i}.png") for i, image in enumerate(images[:5])))
+    expect(page.locator("#total")).to_contain_text("in 6 photos")
     before = tab_bytes(page, "VmRSS")
-    choose(page, *(png(image, f"{i}.png") for i, image in enumerate(images[10:], 10)))
+    choose(page, *(png(image, f"{i}.png") for i, image in enumerate(images[5:], 5)))
     expect(page.locator("#overalltext")).to_have_text(re.compile(r"\d+ of \d+ photos, about \d+ (s|min) left"))
-    expect(page.locator("#total")).to_contain_text("in 51 photos")
-    assert tab_bytes(page, "VmRSS") < before + 60e6
+    expect(page.locator("#total")).to_contain_text("in 21 photos")
+    assert tab_bytes(page, "VmRSS") < before + 40e6
 
 
 def tab_bytes(page, kind="VmHWM"):
@@ -211,9 +216,8 @@ def test_another_page_counts_a_canvas_with_the_module(address, visit, counter):
     told = page.evaluate(
         """async (source) => {
           const { count } = await import("./headcount.js");
-          const photo = await fetch(source).then((r) => r.blob()).then(createImageBitmap).catch(() => null);
-          const image = photo ?? await new Promise((done) => {
-            const element = new Image(); element.onload = () => done(element); element.src = source; });
+          const image = Object.assign(new Image(), {src: source});
+          await image.decode();
           const canvas = Object.assign(document.createElement("canvas"), {width: image.width, height: image.height});
           canvas.getContext("2d").drawImage(image, 0, 0);
           const { density, mask, points, ...result } = await count(canvas);

@@ -99,15 +99,16 @@ function linearTaps(from, to, step) {
  * @param {Taps} columns
  * @param {Taps} rows
  * @param {Uint8ClampedArray | Float32Array} target
+ * @param {number} [bias] Is added before rounding.
  */
-function applyTaps(source, width, channels, kept, columns, rows, target) {
+function applyTaps(source, width, channels, kept, columns, rows, target, bias = 0) {
   const out = columns.starts.length - 1,
     down = rows.starts.length - 1;
   const line = new Float32Array(out * kept),
     sum = new Float32Array(out * kept);
   let current = -1;
   for (let y = 0; y < down; y++) {
-    sum.fill(0);
+    sum.fill(bias);
     for (let tap = rows.starts[y]; tap < rows.starts[y + 1]; tap++) {
       const row = rows.index[tap],
         share = rows.weight[tap];
@@ -211,11 +212,13 @@ export function resize(image, scale) {
   const width = Math.max(1, roundEven(image.width * scale)),
     height = Math.max(1, roundEven(image.height * scale)),
     step = 1 / scale;
+  if (width === image.width && height === image.height) return image; // as OpenCV does
   if (scale > 1) return { data: enlargeBytes(image, width, height, step), width, height, channels: 3 };
   const data = new Uint8ClampedArray(width * height * 3),
     columns = areaTaps(image.width, width, step),
     rows = areaTaps(image.height, height, step);
-  applyTaps(image.data, image.width, image.channels, 3, columns, rows, data);
+  const bias = scale === 0.5 ? 0.01 : 0; // OpenCV rounds the mean of four pixels up
+  applyTaps(image.data, image.width, image.channels, 3, columns, rows, data, bias);
   return { data, width, height, channels: 3 };
 }
 

@@ -103,7 +103,7 @@ export async function open({ base, read, onLoad = () => {} } = {}) {
   // From a blob, so that the worker obeys this page's Content-Security-Policy and may come from another site.
   const url = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
   const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency || 1, MAX_THREADS) : 1;
-  const counter = new Counter(new Worker(url, { type: "module" }), meta, threads);
+  const counter = new Counter(new Worker(url), meta, threads);
   await counter.ask({ open: { meta, runtime, model, threads } }, [runtime, model]);
   return counter;
 }

@@ -6,8 +6,10 @@ import { Failure } from "./server.js";
 import { t } from "./translation.js";
 
 let counter = null;
+let example = null; // is loaded at the start, so that the page sends no request later
 
 export async function openEngine(say) {
+  const photo = inlined("example.jpg") ? readInlined("example.jpg") : fetch("example.jpg");
   counter = await open({
     base: document.baseURI,
     read: inlined("worker.js") ? readInlined : undefined,
@@ -18,6 +20,7 @@ export async function openEngine(say) {
         }),
       ),
   });
+  example = await (await photo).blob();
   if (!inlined("worker.js")) keepOffline();
   const { name, version } = counter.meta;
   return {
@@ -78,10 +81,7 @@ function asAnswer({ density, mask, warnings, points, stride, unit, ...result }) 
   };
 }
 
-export async function fetchExample() {
-  const response = inlined("example.jpg") ? await readInlined("example.jpg") : await fetch("example.jpg");
-  return response.blob();
-}
+export const fetchExample = async () => example;
 
 const inlined = (name) => document.getElementById(`asset:${name}`);
 
