@@ -2,7 +2,7 @@
 
 import { build } from "esbuild";
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { gzipSync } from "node:zlib";
 
 const out = process.argv[2] ?? "../headcount/page/built";
@@ -51,3 +51,4 @@ execFileSync("npx", ["tsc", "--ignoreConfig", ...types, "", "--outDir", out, "sr
 
 const runtime = readFileSync("node_modules/onnxruntime-web/dist/ort-wasm-simd-threaded.wasm");
 writeFileSync(`${out}/runtime.wasm.gz`, gzipSync(runtime, { level: 9 }));
+copyFileSync("onnxruntime.LICENSE.txt", `${out}/onnxruntime.LICENSE.txt`);

@@ -4,7 +4,7 @@
 
 const BUCKET = 64;
 const MAX_HALO = 256;
-export const MAX_TILE = 1_600_000; // pixels of a window at most; the runtime takes about 400 bytes for each
+export const MAX_TILE = 1_900_000; // pixels of a window at most; the runtime takes about 400 bytes for each
 
 /** @typedef {{start: number, end: number, first: number, last: number}} Window */
 /** @typedef {(pixels: Uint8Array, height: number, width: number) => Promise<{density: Float32Array, mask: Float32Array}>} Run */
