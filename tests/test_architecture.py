@@ -21,6 +21,7 @@ LAYERS = (
     {"io", "visualization", "geometry", "provenance"},
     {"models", "regions", "datasets", "synthetic"},
     {"inference"},
+    {"page"},
     {"server", "distributed", "deployment", "evaluation"},
     {"training"},
     {"reproduction"},

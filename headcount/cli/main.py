@@ -17,7 +17,7 @@ import cyclopts
 from headcount._extras import EXTRAS, install_hint
 
 # Importing these modules adds their commands to `app`.
-from headcount.cli import count, datasets, demo, evaluate, export, info, reproduce, serve, train  # noqa: F401
+from headcount.cli import count, datasets, demo, evaluate, export, info, page, reproduce, serve, train  # noqa: F401
 from headcount.cli.app import app
 from headcount.cli.messages import UsageError, print_message
 from headcount.io.files import single_line

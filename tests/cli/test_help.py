@@ -14,7 +14,7 @@ from headcount.inference.engines import ENGINES, PRECISIONS
 
 COMMANDS = {
     *("annotate", "average", "calibrate", "check", "convert", "count", "crossvalidate", "demo"),
-    *("evaluate", "export", "info", "reproduce", "serve", "train"),
+    *("evaluate", "export", "info", "page", "reproduce", "serve", "train"),
 }
 NOT_FOR_HELP = {
     *("torch", "openvino", "onnxruntime", "fastapi", "starlette", "ray", "pyarrow"),

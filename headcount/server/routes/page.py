@@ -8,10 +8,11 @@ from fastapi import APIRouter, Request
 from fastapi.responses import FileResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from headcount.page import STATIC
 from headcount.server.types import JsonObject
 
 PACKAGE = Path(__file__).parents[2]
-FILES = StaticFiles(directory=PACKAGE / "server" / "static")  # answers 304 to a client that has the current file
+FILES = StaticFiles(directory=STATIC)  # answers 304 to a client that has the current file
 EXAMPLE = PACKAGE / "examples" / "crowd.jpg"
 JPEG_RESPONSE: dict[int | str, JsonObject] = {200: {"description": "a rendered crowd", "content": {"image/jpeg": {}}}}
 router = APIRouter()
