@@ -22,7 +22,19 @@ from headcount.page import BUILT, STATIC
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "crowd.jpg"
 NOT_COPIED = ("page.html", "icon.svg", "sw.js")  # files of the page that go elsewhere, or change
-PUBLIC = ("name", "unit", "stride", "pad", "halo", "min_side", "spacing", "padding_color", "interval", "version")
+PUBLIC = (
+    "name",
+    "unit",
+    "stride",
+    "pad",
+    "halo",
+    "min_side",
+    "spacing",
+    "limits",
+    "padding_color",
+    "interval",
+    "version",
+)
 STYLE = '<link rel="stylesheet" href="/static/page.css" />'
 SCRIPT = '<script type="module" src="/static/page.js"></script>'
 POLICY = (

@@ -4,7 +4,15 @@ import { enlargement, resize, sum } from "./geometry.js";
 import { drawLayers } from "./heatmap.js";
 import { headPoints } from "./localization.js";
 import { countRegions } from "./regions.js";
-import { headSpacing, interval, LARGE_HEAD_SPACING, largerThanKnown, smallerThanKnown } from "./reliability.js";
+import {
+  headSpacing,
+  interval,
+  LARGE_HEAD_SPACING,
+  largerThanKnown,
+  relativeUncertainty,
+  smallerThanKnown,
+  unfamiliar,
+} from "./reliability.js";
 import { findsMore, scales } from "./scale.js";
 import { countTiled } from "./tiling.js";
 
@@ -27,14 +35,20 @@ export async function countImage(run, meta, image, { regions = [], overlay = fal
   const { input, maps, scale } = await atBestScale(inWindows, meta, image);
   const stride = (meta.stride * width) / input.width, // pixels of the image per cell
     count = sum(maps.density.data),
-    [low, high] = interval(count, meta.interval);
-  const warning = smallerThanKnown(maps.density, stride, meta) ?? (await checkLarge(inWindows, meta, input, maps));
+    uncertainty = relativeUncertainty(maps),
+    [low, high] = interval(count, meta.interval, uncertainty);
+  const warning =
+    smallerThanKnown(maps.density, stride, meta) ??
+    (await checkLarge(inWindows, meta, input, maps)) ??
+    unfamiliar(input, uncertainty, meta);
   const seconds = (performance.now() - began) / 1000;
   return {
     count,
     low,
     high,
-    ...maps,
+    density: maps.density,
+    mask: maps.mask,
+    uncertainty,
     warnings: warning ? [warning] : [],
     points: points ? headPoints(maps, stride, width, height) : [],
     width,

@@ -7,7 +7,7 @@ const MAX_HALO = 256;
 export const MAX_TILE = 1_900_000; // pixels of a window at most; the runtime takes about 400 bytes for each
 
 /** @typedef {{start: number, end: number, first: number, last: number}} Window */
-/** @typedef {(pixels: Uint8Array, height: number, width: number) => Promise<{density: Float32Array, mask: Float32Array}>} Run */
+/** @typedef {(pixels: Uint8Array, height: number, width: number) => Promise<{density: Float32Array, mask: Float32Array, uncertainty?: Float32Array}>} Run */
 
 /**
  * Count an image in windows.
@@ -26,7 +26,9 @@ export async function countTiled(run, meta, image, onProgress) {
   const h = Math.ceil(image.height / stride),
     w = Math.ceil(image.width / stride);
   const density = new Float32Array(h * w),
-    mask = new Float32Array(h * w);
+    mask = new Float32Array(h * w),
+    uncertainty = new Float32Array(h * w);
+  let unsure = false;
   let done = 0;
   for (const row of rows)
     for (const column of columns) {
@@ -36,6 +38,7 @@ export async function countTiled(run, meta, image, onProgress) {
         row.end - row.start,
         column.end - column.start,
       );
+      unsure = Boolean(part.uncertainty);
       const partWidth = Math.ceil((column.end - column.start) / stride);
       const x0 = column.first / stride,
         x1 = Math.min(Math.ceil(column.last / stride), w);
@@ -43,9 +46,12 @@ export async function countTiled(run, meta, image, onProgress) {
         const from = (y - row.start / stride) * partWidth - column.start / stride;
         density.set(part.density.subarray(from + x0, from + x1), y * w + x0);
         mask.set(part.mask.subarray(from + x0, from + x1), y * w + x0);
+        if (part.uncertainty) uncertainty.set(part.uncertainty.subarray(from + x0, from + x1), y * w + x0);
       }
     }
-  return { density: { data: density, width: w, height: h }, mask: { data: mask, width: w, height: h } };
+  /** @param {Float32Array} data */
+  const cells = (data) => ({ data, width: w, height: h });
+  return { density: cells(density), mask: cells(mask), ...(unsure ? { uncertainty: cells(uncertainty) } : {}) };
 }
 
 /**

@@ -10,6 +10,7 @@
  * @property {number} min_side Smaller images are enlarged to it.
  * @property {number} spacing Smallest known spacing of heads, 0 if unknown.
  * @property {number[]} padding_color RGB, or empty.
+ * @property {Record<string, number>} limits What is unfamiliar; empty if the model was not calibrated.
  * @property {Record<string, number>} interval Empty if the model was not calibrated.
  * @property {string} version
  */
@@ -29,7 +30,7 @@
  * @property {number} height
  */
 
-/** @typedef {{density: Cells, mask: Cells}} Maps */
+/** @typedef {{density: Cells, mask: Cells, uncertainty?: Cells}} Maps */
 
 /**
  * @typedef {object} Region As in a regions file of headcount.
@@ -57,6 +58,7 @@
  * @property {number} count People.
  * @property {number | null} low Lower end of the interval; null if the model was not calibrated.
  * @property {number | null} high Upper end of the interval.
+ * @property {number} uncertainty Expected error relative to that of a typical image.
  * @property {Cells} density People per cell.
  * @property {Cells} mask Probability 0..1 that people are in the cell.
  * @property {string[]} warnings How the image differs from those that the model knows, one line each.

@@ -28,12 +28,15 @@ async function open({ model, runtime, meta, threads }) {
 /** @type {import("./tiling.js").Run} */
 async function run(pixels, height, width) {
   const image = new ort.Tensor("uint8", pixels, [1, height, width, 3]),
-    { density, mask } = await opened.session.run({ image }, ["density", "mask"]);
+    found = await opened.session.run({ image });
+  /** @param {ort.Tensor} tensor */
+  const values = (tensor) => Float32Array.from(/** @type {Float32Array} */ (tensor.data));
   const maps = {
-    density: Float32Array.from(/** @type {Float32Array} */ (density.data)),
-    mask: Float32Array.from(/** @type {Float32Array} */ (mask.data)),
+    density: values(found.density),
+    mask: values(found.mask),
+    ...(found.uncertainty ? { uncertainty: values(found.uncertainty) } : {}),
   };
-  for (const tensor of [image, density, mask]) tensor.dispose();
+  for (const tensor of [image, ...Object.values(found)]) tensor.dispose();
   return maps;
 }
 

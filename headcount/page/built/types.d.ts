@@ -26,6 +26,10 @@ export type Meta = {
      */
     padding_color: number[];
     /**
+     * What is unfamiliar; empty if the model was not calibrated.
+     */
+    limits: Record<string, number>;
+    /**
      * Empty if the model was not calibrated.
      */
     interval: Record<string, number>;
@@ -45,6 +49,7 @@ export type Cells = {
 export type Maps = {
     density: Cells;
     mask: Cells;
+    uncertainty?: Cells;
 };
 export type Region = {
     name: string;
@@ -85,6 +90,10 @@ export type CountResult = {
      * Upper end of the interval.
      */
     high: number | null;
+    /**
+     * Expected error relative to that of a typical image.
+     */
+    uncertainty: number;
     /**
      * People per cell.
      */
@@ -148,6 +157,7 @@ export type OnProgress = (done: number, total: number) => void;
  * @property {number} min_side Smaller images are enlarged to it.
  * @property {number} spacing Smallest known spacing of heads, 0 if unknown.
  * @property {number[]} padding_color RGB, or empty.
+ * @property {Record<string, number>} limits What is unfamiliar; empty if the model was not calibrated.
  * @property {Record<string, number>} interval Empty if the model was not calibrated.
  * @property {string} version
  */
@@ -164,7 +174,7 @@ export type OnProgress = (done: number, total: number) => void;
  * @property {number} width
  * @property {number} height
  */
-/** @typedef {{density: Cells, mask: Cells}} Maps */
+/** @typedef {{density: Cells, mask: Cells, uncertainty?: Cells}} Maps */
 /**
  * @typedef {object} Region As in a regions file of headcount.
  * @property {string} name
@@ -188,6 +198,7 @@ export type OnProgress = (done: number, total: number) => void;
  * @property {number} count People.
  * @property {number | null} low Lower end of the interval; null if the model was not calibrated.
  * @property {number | null} high Upper end of the interval.
+ * @property {number} uncertainty Expected error relative to that of a typical image.
  * @property {Cells} density People per cell.
  * @property {Cells} mask Probability 0..1 that people are in the cell.
  * @property {string[]} warnings How the image differs from those that the model knows, one line each.

@@ -219,6 +219,12 @@ export const de = {
   "The server does not respond. Retrying; nothing on this page is lost.":
     "Der Server antwortet nicht. Neuer Versuch läuft; auf dieser Seite geht nichts verloren.",
   "{name}: {state}, {frames} counted": "{name}: {state}, {frames} gezählt",
+  "very dark: the count is likely too low; use a brighter image":
+    "sehr dunkel: die Zahl ist wahrscheinlich zu niedrig; ein helleres Bild verwenden",
+  "blurred: the count is likely too low; use a sharper image":
+    "unscharf: die Zahl ist wahrscheinlich zu niedrig; ein schärferes Bild verwenden",
+  "unlike the images the model knows: the count may be far off; check it":
+    "anders als die Bilder, die das Modell kennt: die Zahl kann weit daneben liegen; bitte prüfen",
   "heads are about {spacing} pixels apart, closer than in the images the model knows ({known}): the count is likely too low; use an image with more pixels":
     "Köpfe liegen etwa {spacing} Pixel auseinander, dichter als in den Bildern, die das Modell kennt ({known}): Die Zahl ist wahrscheinlich zu niedrig; nehmen Sie ein Bild mit mehr Pixeln",
   "heads are larger than in the images the model knows: at half its size this image counts {count}; count it with --scale 0.5":

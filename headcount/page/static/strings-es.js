@@ -218,6 +218,12 @@ export const es = {
   "The server does not respond. Retrying; nothing on this page is lost.":
     "El servidor no responde. Reintentando; no se pierde nada de esta página.",
   "{name}: {state}, {frames} counted": "{name}: {state}, {frames} contados",
+  "very dark: the count is likely too low; use a brighter image":
+    "muy oscura: es probable que el recuento sea demasiado bajo; use una imagen más clara",
+  "blurred: the count is likely too low; use a sharper image":
+    "borrosa: es probable que el recuento sea demasiado bajo; use una imagen más nítida",
+  "unlike the images the model knows: the count may be far off; check it":
+    "distinta de las imágenes que el modelo conoce: el recuento puede estar muy equivocado; compruébelo",
   "heads are about {spacing} pixels apart, closer than in the images the model knows ({known}): the count is likely too low; use an image with more pixels":
     "las cabezas están a unos {spacing} píxeles, más cerca que en las imágenes que el modelo conoce ({known}): el recuento es probablemente demasiado bajo; use una imagen con más píxeles",
   "heads are larger than in the images the model knows: at half its size this image counts {count}; count it with --scale 0.5":

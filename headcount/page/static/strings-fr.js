@@ -218,6 +218,12 @@ export const fr = {
   "The server does not respond. Retrying; nothing on this page is lost.":
     "Le serveur ne répond pas. Nouvel essai en cours ; rien n’est perdu sur cette page.",
   "{name}: {state}, {frames} counted": "{name} : {state}, {frames} comptées",
+  "very dark: the count is likely too low; use a brighter image":
+    "très sombre : le comptage est sans doute trop bas ; utilisez une image plus claire",
+  "blurred: the count is likely too low; use a sharper image":
+    "floue : le comptage est sans doute trop bas ; utilisez une image plus nette",
+  "unlike the images the model knows: the count may be far off; check it":
+    "différente des images que le modèle connaît : le comptage peut être très faux ; vérifiez-le",
   "heads are about {spacing} pixels apart, closer than in the images the model knows ({known}): the count is likely too low; use an image with more pixels":
     "les têtes sont à environ {spacing} pixels, plus proches que dans les images que le modèle connaît ({known}) : le comptage est sans doute trop bas ; utilisez une image avec plus de pixels",
   "heads are larger than in the images the model knows: at half its size this image counts {count}; count it with --scale 0.5":

@@ -210,6 +210,10 @@ export const zh = {
   "The server does not respond. Retrying; nothing on this page is lost.":
     "服务器没有响应。正在重试；页面内容不会丢失。",
   "{name}: {state}, {frames} counted": "{name}：{state}，已计数 {frames}",
+  "very dark: the count is likely too low; use a brighter image": "图像很暗：计数可能偏低；请使用更亮的图像",
+  "blurred: the count is likely too low; use a sharper image": "图像模糊：计数可能偏低；请使用更清晰的图像",
+  "unlike the images the model knows: the count may be far off; check it":
+    "与模型熟悉的图像不同：计数可能有很大偏差；请核对",
   "heads are about {spacing} pixels apart, closer than in the images the model knows ({known}): the count is likely too low; use an image with more pixels":
     "头部间距约 {spacing} 像素，比模型熟悉的图像（{known}）更密：计数可能偏低；请使用像素更多的图像",
   "heads are larger than in the images the model knows: at half its size this image counts {count}; count it with --scale 0.5":

@@ -28,6 +28,9 @@ const fill = (text, values) => text.replaceAll(/\{(\w+)\}/g, (whole, name) => va
 
 // What the engines say, in English; the server's other messages stay as they are.
 const MESSAGES = [
+  "very dark: the count is likely too low; use a brighter image",
+  "blurred: the count is likely too low; use a sharper image",
+  "unlike the images the model knows: the count may be far off; check it",
   "heads are about {spacing} pixels apart, closer than in the images the model knows ({known}): the count is likely too low; use an image with more pixels",
   "heads are larger than in the images the model knows: at half its size this image counts {count}; count it with --scale 0.5",
   "holds several images, an animation or pages: only the first is counted; convert an animation to MP4",
