@@ -69,6 +69,7 @@ def test_twenty_images_and_the_example_count_the_same(page, counter):
         told, expected = in_browser(page, data, kind), counter.count(data)
         assert told["count"] == pytest.approx(expected.count, rel=0.005, abs=0.02)
         assert [told["low"], told["high"]] == pytest.approx([expected.low, expected.high], rel=0.005, abs=0.02)
+        assert told["uncertainty"] == pytest.approx(expected.uncertainty, rel=0.01)
         assert told["warnings"] == ([expected.warning] if expected.warning else [])
         assert told["scale"] == pytest.approx(expected.scale)
         assert abs(len(told["points"]) - len(expected.points())) <= 1
