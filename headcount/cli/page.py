@@ -11,9 +11,9 @@ from headcount.cli.options import Flag
 
 @app.command(group=COUNTING)
 def page(*, out: Path = Path("site"), model: str | None = None, single_file: Flag = False) -> int:
-    """Write a web page that counts photos in the visitor's browser, which sends them nowhere.
+    """Write a web page that counts photos in the visitor's browser.
 
-    Any web server can host the folder. The single file also opens from a disk.
+    The page sends nothing. Any web server can host the folder; the single file also opens from a disk.
 
     Args:
         out: Folder to write. With --single-file, the folder of headcount.html.
