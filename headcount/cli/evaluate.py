@@ -86,6 +86,7 @@ def calibrate(
     *,
     data: Path | None = None,
     held_out: Repeatable[Path] = (),
+    precision: Precision = "auto",
     photos: Path | None = None,
     model: Path | None = None,
     out: Path | None = None,
@@ -99,6 +100,7 @@ def calibrate(
     Args:
         run: The folder of a run.
         data: Folder that contains the data sets of the recipe.
+        precision: The precision of the computation, of a run.
         photos: Instead of a run: at least ten marked photos of a place, as headcount annotate or convert writes them.
         model: With --photos, the .onnx file or the name of the bundled model to fit.
         out: With --photos, the .onnx file to write.
@@ -115,7 +117,7 @@ def calibrate(
     with usage_errors():
         samples = sum(map(len, recipe_samples(run, data)))
     with usage_errors(), progress(samples) as step:
-        found = calibrate_run(run, data, held_out, lambda done, total: step())
+        found = calibrate_run(run, data, held_out, precision, lambda done, total: step())
     sets = ", ".join(f"{name} {share:.0%}" for name, share in found.sets.items())
     coverage = found.interval["coverage"]
     print(f"{coverage:.0%} intervals contain {found.measured:.0%} of {found.images} images ({sets})")

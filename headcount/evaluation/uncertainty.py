@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -140,7 +141,7 @@ def mean(errors: Sequence[float]) -> float:
     return max(float(np.mean(errors)), 1e-6)
 
 
-def fit(images: Sequence[Measured]) -> dict[str, object]:
+def fit(images: Sequence[Measured]) -> dict[str, Any]:
     """The weights that predict the logarithm of the error, relative to the mean of the sets.
 
     Args:
@@ -169,11 +170,11 @@ def fit(images: Sequence[Measured]) -> dict[str, object]:
     return {"weights": [round(float(w), 6) for w in weights], "bias": round(bias, 6)}
 
 
-def relative(image: Measured, head: dict[str, object]) -> float:
+def relative(image: Measured, head: dict[str, Any]) -> float:
     """What `reliability.relative_uncertainty` gives for an image."""
     if not head:
         return 1.0
-    log = float(image.pooled @ np.append(head["weights"], head["bias"]))  # type: ignore[call-overload]
+    log = float(image.pooled @ np.append(head["weights"], head["bias"]))
     return float(np.clip(np.exp(log), *UNCERTAINTY))
 
 
