@@ -40,6 +40,7 @@ COVERAGE = 0.9
 RARE = 0.01  # share of the images whose head spacing, brightness or sharpness is below what is warned about
 UNSURE = 0.95  # share of the images whose uncertainty is below what is warned about
 PER_SET = 250  # training images that are measured of each set at most
+SCENES, FIRST_SEED = 100, 800_000_000  # rendered scenes, of seeds that no training draws
 SHARPER = 1.0, 1.25, 1.5, 1.75, 2.0, 2.5  # factors that `sharpen` tries
 LEVELS = 0.5, 0.6, 0.7, 0.8, 0.9, 0.95
 LEAST_PHOTOS = 10  # of a place
@@ -140,18 +141,37 @@ def calibrate(
         measured.append(engine.measure(name, sample))
         if progress:
             progress(len(measured), len(lists) + len(learned))
-    calibration = summarize(measured[: len(lists)], measured[len(lists) :], errors)
+    scenes = [engine.measure_scene(FIRST_SEED + i) for i in range(SCENES)] if renders(run) else []
+    calibration = summarize(measured[: len(lists)], measured[len(lists) :], errors, scenes)
     with atomic_write(Path(run) / "best" / CALIBRATION) as file:
         file.write(json.dumps(asdict(calibration), indent=2) + "\n")
     return calibration
 
 
-def summarize(lists: Sequence[Measured], learned: Sequence[Measured], held_out: Mapping[str, float]) -> Calibration:
-    """The calibration from images of the lists, training images, and errors of networks without them by path."""
-    known = out_of_sample(learned, lists, held_out)
+def renders(run: str | Path) -> bool:
+    """Whether a run also learned from rendered scenes."""
+    config = json.loads((Path(run) / "run.json").read_text(encoding="utf-8"))["config"]
+    return config.get("data", {}).get("rendered", 0) > 0
+
+
+def summarize(
+    lists: Sequence[Measured],
+    learned: Sequence[Measured],
+    held_out: Mapping[str, float],
+    scenes: Sequence[Measured] = (),
+) -> Calibration:
+    """The calibration.
+
+    Args:
+        lists: images of the validation lists.
+        learned: training images.
+        held_out: errors on training images of networks that had not learned them, by path.
+        scenes: rendered scenes that were not learned.
+    """
+    known = [*out_of_sample(learned, lists, held_out), *scenes]
     scored = [one for one in known if one.path in held_out]
     decided = {one.name for one in scored}
-    deciding = [*scored, *(one for one in lists if one.name not in decided)]
+    deciding = [*scored, *scenes, *(one for one in lists if one.name not in decided)]
     head = sharpen(fit(known), deciding)
     ranges = fit_sets(deciding, head)
     widths: list[float] = []

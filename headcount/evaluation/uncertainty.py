@@ -20,6 +20,7 @@ from headcount.inference.engines import Maps, TorchEngine
 from headcount.inference.reliability import UNCERTAINTY, brightness, head_spacing, sharpness
 from headcount.inference.tiling import padded_size
 from headcount.io.images import read_image
+from headcount.synthetic.scenes import render
 
 OFFSET = 10.0  # people added to both counts, so that an error of a few people in a small count does not weigh too much
 LEAST_ERROR = 0.05  # added to errors before their logarithm: an image that was counted exactly was also lucky
@@ -68,14 +69,23 @@ class PoolingEngine(TorchEngine):
 
     def measure(self, name: str, sample: Sample) -> Measured:
         """Count an annotated image as a Counter does."""
+        pixels = read_image(sample.image)
+        return self.measure_pixels(name, str(sample.image), pixels, len(sample.points_in_roi), sample.roi)
+
+    def measure_scene(self, seed: int) -> Measured:
+        """Count a rendered scene with people."""
+        scene = render(seed)
+        return self.measure_pixels("rendered", f"scene {seed}", scene.image, len(scene.points), None)
+
+    def measure_pixels(self, name: str, path: str, pixels: np.ndarray, true: int, roi: np.ndarray | None) -> Measured:
+        """Count the pixels (H,W,3) of an image whose true count is known."""
         self.pooled = {}
-        counter, pixels = Counter(self), read_image(sample.image)
-        result = counter.count(pixels, sample.roi)
-        seen = counter.prepare(pixels, sample.roi, result.scale).model_input
-        true = len(sample.points_in_roi)
+        counter = Counter(self)
+        result = counter.count(pixels, roi)
+        seen = counter.prepare(pixels, roi, result.scale).model_input
         return Measured(
             name,
-            str(sample.image),
+            path,
             true,
             result.count,
             self.pooled[padded_size(seen.shape, self.meta)],
