@@ -26,6 +26,7 @@ from headcount.evaluation.uncertainty import (
     Measured,
     PoolingEngine,
     fit,
+    log_ratio,
     out_of_sample,
     read_held_out,
     relative,
@@ -259,15 +260,11 @@ def calibrate_place(counter: Counter, samples: Sequence[Sample]) -> PlaceCalibra
     true = np.array([len(sample.points_in_roi) for sample in samples], float)
     counts = np.array([result.count for result in results])
     unsure = np.array([result.uncertainty for result in results])
-    errors = np.log((true + OFFSET) / (np.maximum(counts, 0.0) + OFFSET)) / unsure
-    held = []
-    for i in range(len(samples)):
-        low, high = interval(counts[i], fit_ratios(np.delete(errors, i), COVERAGE), unsure[i])
-        held.append(low <= true[i] <= high)
+    held = held_by_others(true, counts, uncertainty=unsure)
     promised = min(COVERAGE, (len(samples) - 1) / (len(samples) + 1))
-    ranges = fit_ratios(errors, COVERAGE) | {"coverage": round(promised, 2)}
+    ranges = fit_interval(true, counts, uncertainty=unsure) | {"coverage": round(promised, 2)}
     bias = float(counts.sum() / max(true.sum(), 1.0))
-    return PlaceCalibration(ranges, promised, float(np.mean(held)), bias, len(samples))
+    return PlaceCalibration(ranges, promised, float(held.mean()), bias, len(samples))
 
 
 def fit_sets(images: Sequence[Measured], head: dict[str, Any], coverage: float = COVERAGE) -> dict[str, float]:
@@ -275,30 +272,31 @@ def fit_sets(images: Sequence[Measured], head: dict[str, Any], coverage: float =
 
     Sets of fewer than LEAST_IN_SET images are too few to decide alone, and are put together.
     """
-    names = [one.name for one in images]
-    groups: dict[str, list[Measured]] = {}
+    sets: dict[str, list[float]] = {}
     for one in images:
-        groups.setdefault(one.name if names.count(one.name) >= LEAST_IN_SET else "others", []).append(one)
-    fitted = []
-    for group in groups.values():
-        errors = [math.copysign(one.error, one.true - one.count) / relative(one, head) for one in group]
-        fitted.append(fit_ratios(errors, coverage))
+        error = math.copysign(one.error, one.true - one.count) / relative(one, head)
+        sets.setdefault(one.name, []).append(error)
+    large = [errors for errors in sets.values() if len(errors) >= LEAST_IN_SET]
+    others = [error for errors in sets.values() if len(errors) < LEAST_IN_SET for error in errors]
+    fitted = [fit_ratios(errors, coverage) for errors in [*large, others] if errors]
     return {**fitted[0], "low": min(one["low"] for one in fitted), "high": max(one["high"] for one in fitted)}
 
 
-def fit_interval(true: ArrayLike, predicted: ArrayLike, coverage: float = COVERAGE) -> dict[str, float]:
+def fit_interval(
+    true: ArrayLike, predicted: ArrayLike, coverage: float = COVERAGE, uncertainty: ArrayLike = 1.0
+) -> dict[str, float]:
     """What `reliability.interval` needs to hold a share of the true counts on images like these.
 
     Args:
         true: (N,) people, N >= 1.
         predicted: (N,) people.
         coverage: the share.
+        uncertainty: of each image, (N,), as `reliability.relative_uncertainty` gives it.
 
     Returns:
         coverage, offset, low and high.
     """
-    ratios = (np.asarray(true, float) + OFFSET) / (np.maximum(predicted, 0.0) + OFFSET)
-    return fit_ratios(np.log(ratios), coverage)
+    return fit_ratios(log_ratio(true, predicted) / uncertainty, coverage)
 
 
 def fit_ratios(errors: ArrayLike, coverage: float) -> dict[str, float]:
@@ -312,11 +310,14 @@ def fit_ratios(errors: ArrayLike, coverage: float) -> dict[str, float]:
     return {"coverage": coverage, "offset": OFFSET, **{k: round(float(v), 4) for k, v in bounds.items()}}
 
 
-def held_by_others(true: np.ndarray, predicted: np.ndarray, coverage: float = COVERAGE) -> np.ndarray:
+def held_by_others(
+    true: np.ndarray, predicted: np.ndarray, coverage: float = COVERAGE, uncertainty: ArrayLike = 1.0
+) -> np.ndarray:
     """bool (N,): whether each true count is inside the interval that is fitted to the other images."""
-    held = np.zeros(len(true), bool)
+    held, unsure = np.zeros(len(true), bool), np.broadcast_to(uncertainty, len(true))
     for i in range(len(true)):
         others = np.arange(len(true)) != i
-        low, high = interval(predicted[i], fit_interval(true[others], predicted[others], coverage))
+        ranges = fit_interval(true[others], predicted[others], coverage, unsure[others])
+        low, high = interval(predicted[i], ranges, unsure[i])
         held[i] = low <= true[i] <= high
     return held

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from headcount.datasets.sample import Sample
 from headcount.inference.counter import Counter
@@ -110,9 +111,14 @@ def pool(mask: np.ndarray, features: object) -> np.ndarray:
     return sums / (1.0 + sums[-1])
 
 
+def log_ratio(true: ArrayLike, count: ArrayLike) -> np.ndarray:
+    """Logarithm of the ratio of true and predicted counts, with OFFSET added to both."""
+    return np.log((np.asarray(true, float) + OFFSET) / (np.maximum(count, 0.0) + OFFSET))
+
+
 def log_error(true: float, count: float) -> float:
-    """|log of the ratio| of a true and a predicted count."""
-    return abs(float(np.log((true + OFFSET) / (max(count, 0.0) + OFFSET))))
+    """|log_ratio| of one image."""
+    return abs(float(log_ratio(true, count)))
 
 
 def out_of_sample(

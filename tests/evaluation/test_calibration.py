@@ -128,20 +128,8 @@ def test_a_scale_that_cannot_be(scale):
     assert resize(np.zeros((4, 90, 3), np.uint8), 0.05).shape == (1, 22, 3)  # a strip keeps a pixel
 
 
-@pytest.fixture
-def run_command(capsys):
-    """Run the command line: (exit code, stdout, stderr)."""
-
-    def call(*arguments):
-        with pytest.raises(SystemExit) as stop:
-            main.main([str(a) for a in arguments])
-        return stop.value.code, *capsys.readouterr()
-
-    return call
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def trained(tmp_path_factory):
     """A run's folder, its checkpoint untrained, and its data: 20 images, of which the validation list takes some."""
     folder = tmp_path_factory.mktemp("run")
     factory.shanghaitech(folder / "data" / "set", train=range(20), test=())
@@ -153,8 +141,8 @@ def run(tmp_path_factory):
     return folder / "run", folder / "data"
 
 
-def test_a_run_is_calibrated_and_its_exported_model_tells_the_interval(run, tmp_path, capsys):
-    folder, data = run
+def test_a_run_is_calibrated_and_its_exported_model_tells_the_interval(trained, tmp_path, capsys):
+    folder, data = trained
     with pytest.raises(SystemExit) as stop:
         main.main(["calibrate", str(folder), "--data", str(data)])
     assert stop.value.code == 0 and "90% intervals contain" in capsys.readouterr().out
@@ -169,15 +157,15 @@ def test_a_run_is_calibrated_and_its_exported_model_tells_the_interval(run, tmp_
     assert result.low <= result.count <= result.high and result.to_dict()["high"] == round(result.high, 2)
 
 
-def test_new_weights_do_not_inherit_the_calibration_of_the_old(run):
-    folder, data = run
+def test_new_weights_do_not_inherit_the_calibration_of_the_old(trained):
+    folder, data = trained
     calibrate(folder, data)
     save(load(folder / "best"), folder / "best")
     assert not (folder / "best" / CALIBRATION).exists()
 
 
-def test_a_calibration_that_cannot_be_written_leaves_the_previous_one(run, monkeypatch):
-    folder, data = run
+def test_a_calibration_that_cannot_be_written_leaves_the_previous_one(trained, monkeypatch):
+    folder, data = trained
     kept = folder / "best" / CALIBRATION
     previous = '{"spacing": 7.0}'
     kept.write_text(previous)
@@ -192,14 +180,14 @@ def test_a_calibration_that_cannot_be_written_leaves_the_previous_one(run, monke
     assert not list((folder / "best").glob(".*")), "no draft is left behind"
 
 
-def test_a_folder_that_is_no_run_is_one_line(tmp_path, run):
+def test_a_folder_that_is_no_run_is_one_line(tmp_path, trained):
     with pytest.raises(ValueError, match=r"not the folder of a run"):
-        calibrate(tmp_path, run[1])
-    folder = run[0].parent / "none"
+        calibrate(tmp_path, trained[1])
+    folder = trained[0].parent / "none"
     folder.mkdir()
     (folder / "run.json").write_text('{"config": {"sets": {}}}')
     with pytest.raises(ValueError, match="no validation images"):
-        calibrate(folder, run[1])
+        calibrate(folder, trained[1])
 
 
 def test_the_table_and_the_warning_reach_the_user(tmp_path, capsys):
@@ -321,7 +309,7 @@ def test_a_table_of_held_out_counts_is_read(tmp_path):
 # One place
 
 
-def test_a_model_is_fitted_to_a_place_where_it_counts_half(tmp_path, run_command):
+def test_a_model_is_fitted_to_a_place_where_it_counts_half(tmp_path, run):
     """A counter of white pixels sees half of the people that are marked, as it might through a window."""
     model = tiny_onnx.white_pixels(tmp_path / "white.onnx")
     rows = []
@@ -331,12 +319,12 @@ def test_a_model_is_fitted_to_a_place_where_it_counts_half(tmp_path, run_command
         rows += [f"{i}.png,{x},{y}" for x, y in np.random.default_rng(i).uniform(0, 80, (2 * people + i % 3, 2))]
     (tmp_path / "marked.csv").write_text("image,x,y\n" + "\n".join(rows))
     place = tmp_path / "window.onnx"
-    code, out, _ = run_command("calibrate", "--photos", tmp_path / "marked.csv", "--model", model, "--out", place)
+    code, out, _ = run("calibrate", "--photos", tmp_path / "marked.csv", "--model", model, "--out", place)
     assert code == 0 and "12 photos" in out and "counts 50%" in out and "85%" in out
     result = headcount.load(place).count(tiny_onnx.dots(100, 80, 120))
     assert result.count == pytest.approx(100, rel=0.01) and result.low <= result.count
     assert 190 < result.high < 215, "the true count is inside, near the end"
     few = tmp_path / "few.csv"
     few.write_text("image,x,y\n0.png,3,3\n1.png,3,3\n")
-    code, _, err = run_command("calibrate", "--photos", few, "--model", model, "--out", place)
+    code, _, err = run("calibrate", "--photos", few, "--model", model, "--out", place)
     assert code == 2 and "2 marked photos are too few" in err

@@ -4,13 +4,13 @@ import csv
 import io
 import json
 import re
-import shutil
 import time
 from itertools import product
 
 import cv2
 import numpy as np
 import pytest
+from helpers.browser import chromium, playwright
 from helpers.serving import httpx, server_process
 
 from headcount.datasets.readers import read
@@ -18,14 +18,9 @@ from headcount.io.video_writer import write_video
 from headcount.regions.region import read_regions
 from headcount.synthetic.scenes import render
 
-playwright = pytest.importorskip("playwright.sync_api", reason="testing the page needs playwright")
 expect = playwright.expect
 PATIENCE = 60_000  # milliseconds; the machine may be busy
 expect.set_options(timeout=PATIENCE)
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-
-if CHROMIUM is None:
-    pytest.skip("testing the page needs chromium on PATH", allow_module_level=True)
 
 # Records the object URLs that the page has not revoked yet.
 WATCH_URLS = """window.urls = new Set();
@@ -43,10 +38,8 @@ def address(tmp_path_factory):
 @pytest.fixture(scope="module")
 def browser():
     fakes = ["--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream"]
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *fakes])
+    with chromium(*fakes) as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

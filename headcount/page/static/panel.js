@@ -153,6 +153,17 @@ export function renderRegions(item) {
 
 const positive = (value) => (value > 0 ? value : undefined);
 
+/** A field for a positive number; `changed` gets undefined if it is emptied. */
+const numberField = (id, label, value, limits, changed) =>
+  element("input", {
+    id,
+    type: "number",
+    ...limits,
+    value: value ?? "",
+    "aria-label": label,
+    onchange: (event) => changed(positive(event.target.valueAsNumber)),
+  });
+
 /** The count beside the true number. */
 function renderTruth(item) {
   const { truth, result } = item,
@@ -207,31 +218,24 @@ function regionRow(item, region, i) {
     element(
       "td",
       {},
-      element("input", {
-        id: `max${i}`,
-        type: "number",
-        min: 1,
-        value: region.max ?? "",
-        "aria-label": t("Maximum number of people in {name}", {
-          name: region.name,
-        }),
-        onchange: (event) => changeRegion(item, i, { max: positive(event.target.valueAsNumber) }),
-      }),
+      numberField(
+        `max${i}`,
+        t("Maximum number of people in {name}", { name: region.name }),
+        region.max,
+        { min: 1 },
+        (max) => changeRegion(item, i, { max }),
+      ),
     ),
     element(
       "td",
       {},
-      element("input", {
-        id: `area${i}`,
-        type: "number",
-        min: 0,
-        step: "any",
-        value: region.area ?? "",
-        "aria-label": t("Area of {name} in square meters", {
-          name: region.name,
-        }),
-        onchange: (event) => changeRegion(item, i, { area: positive(event.target.valueAsNumber) }),
-      }),
+      numberField(
+        `area${i}`,
+        t("Area of {name} in square meters", { name: region.name }),
+        region.area,
+        { min: 0, step: "any" },
+        (area) => changeRegion(item, i, { area }),
+      ),
     ),
     element(
       "td",
